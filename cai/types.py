@@ -148,6 +148,21 @@ class Transcript:
 
 
 @dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A response to learn by SFT, and where it came from.
+
+    ``origin``: "revision" (a critic's revision), "kept" (no round found a problem with the initial
+    response) or "helpful" (mixed in so that the model stays helpful).
+    """
+
+    prompt: Prompt
+    response: str
+    origin: Literal["revision", "kept", "helpful"]
+    principle_id: str | None = None
+    round: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Two responses to one prompt, in an order that means nothing."""
 

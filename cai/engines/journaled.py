@@ -1,0 +1,114 @@
+"""An engine that answers from the journal first and opens the real one only when it must.
+
+Stages see an ordinary engine. A finished run that is run again opens no model at all, because the
+fingerprint is known from the model's files before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cai.engines.base import Engine
+from cai.errors import ItemError
+from cai.journal import Journal, key
+from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
+
+
+@dataclass
+class Meter:
+    """What was asked of models, and what the journal spared. Counts and tokens."""
+
+    asked: int = 0
+    recalled: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class JournaledEngine:
+    """``engine.Engine`` over a journal and a way to open the real engine.
+
+    ``open`` is awaited once, at the first request that the journal cannot answer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        open: Callable[[], Awaitable[Engine]],
+        journal: Journal,
+        max_concurrency: int = 1024,
+    ):
+        self.name = name
+        self.max_concurrency = max_concurrency
+        self.fingerprint = fingerprint
+        self.meter = Meter()
+        self._open = open
+        self._journal = journal
+        self._engine: Engine | None = None
+        self._opening = asyncio.Lock()
+        # Equal requests asked at the same time share one answer: it is what the journal would give.
+        self._pending: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        async def ask(engine: Engine) -> dict[str, Any]:
+            return asdict(await engine.complete(request))
+
+        return Completion(**await self._answer(request, ask))
+
+    async def choose(self, request: ChoiceRequest) -> Choice:
+        async def ask(engine: Engine) -> dict[str, Any]:
+            choice = await engine.choose(request)
+            if not all(math.isfinite(logprob) for logprob in choice.logprobs):
+                raise ItemError("an option has no probability", f"{request.options}: {choice.logprobs}")
+            return asdict(choice)
+
+        answer = await self._answer(request, ask)
+        return Choice(logprobs=tuple(answer["logprobs"]), prompt_tokens=answer["prompt_tokens"])
+
+    async def close(self) -> None:
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.close()
+
+    async def _answer(
+        self,
+        request: CompletionRequest | ChoiceRequest,
+        ask: Callable[[Engine], Awaitable[dict[str, Any]]],
+    ) -> dict[str, Any]:
+        name = key(self.fingerprint, request)
+        found = self._journal.get(name)
+        if found is not None:
+            self.meter.recalled += 1
+            return found
+        if (pending := self._pending.get(name)) is not None:
+            return await asyncio.shield(pending)
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._pending[name] = future
+        try:
+            answer = await ask(await self._opened())
+            self._journal.put(name, self.name, request, answer)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(error)
+                future.exception()  # mark as seen: nobody may be waiting
+            raise
+        else:
+            future.set_result(answer)
+        finally:
+            del self._pending[name]
+        self.meter.asked += 1
+        self.meter.prompt_tokens += answer["prompt_tokens"]
+        self.meter.completion_tokens += answer.get("completion_tokens", 0)
+        return answer
+
+    async def _opened(self) -> Engine:
+        async with self._opening:
+            if self._engine is None:
+                self._engine = await self._open()
+        return self._engine

@@ -1,0 +1,1 @@
+"""Suites that score a model's answers; one file each, over the same statistics."""

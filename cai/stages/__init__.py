@@ -1,0 +1,1 @@
+"""One file per stage: a coroutine over one value, written as the paper states it."""

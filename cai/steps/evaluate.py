@@ -1,0 +1,76 @@
+"""The steps that say what changed: base, SFT model and policy answer the held-out prompts.
+
+Pocket prompts are graded by the pocket world's oracle, all others by the AI labeler as judge. Answering
+and grading are two steps, so that grading loads its model once, after every model has answered.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from cai import models
+from cai.config import ModelConfig
+from cai.evaluation import judge
+from cai.promptsets import load_prompts
+from cai.stages.generate import generate
+from cai.steps.run import Run, ask_all
+from cai.tables import response_from, response_row
+from cai.types import Failure, Prompt, Response, Score
+
+Trained = Literal["base", "sft", "policy"]
+#: Who is compared; metrics.json says ``eval/<suite>/<metric>/<stage>`` for each.
+STAGES: tuple[Trained, ...] = get_args(Trained)
+
+
+def model_of(run: Run, stage: Trained) -> ModelConfig:
+    """The model that plays ``stage``: the base model or one of the run's checkpoints."""
+    return run.config.model if stage == "base" else models.trained(run.config, run.folder, stage)
+
+
+async def step_answer(run: Run, stage: Trained) -> None:
+    """Held-out prompts → eval_<stage>.parquet.
+
+    All stages answer with the same seeds, so what differs between them is the weights.
+    """
+    engine, seed = run.models.engine(model_of(run, stage)), run.seed("evaluate")
+
+    async def work(prompt: Prompt) -> Response:
+        return await generate(prompt, engine, run.config.evaluate, seed)
+
+    items = [(prompt.id, prompt) for prompt in load_prompts(run.config).held_out]
+    results = await ask_all(run, f"answer-{stage}", engine, items, work)
+    run.folder.write_table(f"eval_{stage}", map(response_row, results.done))
+    run.folder.record_failures({f"answer-{stage}"}, results.failures)
+
+
+async def step_grade(run: Run) -> None:
+    """eval_*.parquet → ``eval/…`` in metrics.json, for every stage that has answered."""
+    present = [stage for stage in STAGES if run.folder.table(f"eval_{stage}").exists()]
+    pocket = (run.config.evaluate.prompts or "").startswith("pocket:")
+    grade = _grade_by_oracle if pocket else _grade_by_judge
+    scores: dict[str, Score] = {}
+    for stage in present:
+        for metric, score in (await grade(run, stage)).items():
+            scores[f"eval/{'pocket' if pocket else 'judge'}/{metric}/{stage}"] = score
+    run.folder.record_metrics(scores, drop="eval/")
+
+
+async def _grade_by_oracle(run: Run, stage: Trained) -> dict[str, Score]:
+    from cai.evaluation import pocket
+
+    answers = run.folder.read_table(f"eval_{stage}", response_from)
+    return pocket.scores([(answer.prompt, answer.text) for answer in answers])
+
+
+async def _grade_by_judge(run: Run, stage: Trained) -> dict[str, Score]:
+    answers = run.folder.read_table(f"eval_{stage}", response_from)
+    engine = run.models.engine(models.labeler(run.config))
+
+    async def work(answer: Response) -> judge.Verdict:
+        return await judge.judge_answer(answer.prompt, answer.text, engine, run.templates)
+
+    items = [(answer.prompt.id, answer) for answer in answers]
+    results = await ask_all(run, f"grade-{stage}", engine, items, work)
+    failures: list[Failure] = results.failures
+    run.folder.record_failures({f"grade-{stage}"}, failures)
+    return judge.scores(results.done)
