@@ -47,6 +47,10 @@ class Models:
         """Drop what is known of ``config``: its checkpoint has been trained anew."""
         self._engines.pop(config, None)
 
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint of every model that has been used, by name."""
+        return {config.name: engine.fingerprint for config, engine in self._engines.items()}
+
     async def close(self) -> None:
         """Free the model that is loaded, if any."""
         engine, self._open = self._open, None

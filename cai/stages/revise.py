@@ -7,6 +7,7 @@ critique request, its own critique, and a revision request. Few-shot examples st
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from cai.config import ReviseConfig
 from cai.constitution import Constitution, Principle, draw
@@ -20,7 +21,6 @@ from cai.types import (
     Conversation,
     Message,
     Outcome,
-    Prompt,
     Response,
     Round,
     Transcript,
@@ -35,14 +35,16 @@ _REFUSED_TASK = re.compile(
 )
 
 
-async def revise(
-    response: Response,
-    engine: Engine,
-    constitution: Constitution,
-    templates: Templates,
-    config: ReviseConfig,
-    seed: int,
-) -> Transcript:
+@dataclass(frozen=True, slots=True)
+class Critic:
+    """What revising a response needs besides the response."""
+
+    engine: Engine
+    templates: Templates
+    config: ReviseConfig
+
+
+async def revise(response: Response, critic: Critic, constitution: Constitution, seed: int) -> Transcript:
     """Run every round on one response.
 
     ``seed`` names the run and the stage; prompt id and round are added here, both for the draw of the
@@ -51,45 +53,58 @@ async def revise(
     prompt = response.prompt
     current = response.text
     rounds: list[Round] = []
-    for index in range(config.rounds):
+    for index in range(critic.config.rounds):
         principle = draw(constitution, seed, prompt.id, index)
-        step = _Step(engine, templates, config, derive_seed(seed, prompt.id, index))
-        done = await step.run(index, prompt, current, principle)
+        done = await revise_once(
+            index, prompt.answered(current), principle, critic, derive_seed(seed, prompt.id, index)
+        )
         rounds.append(done)
         current = done.response
     return Transcript(prompt, response.text, tuple(rounds))
 
 
-class _Step:
-    """One round; holds what stays the same between its two requests."""
+async def revise_once(
+    index: int, answered: Conversation, principle: Principle, critic: Critic, seed: int
+) -> Round:
+    """One round on a conversation that ends with the response to revise."""
+    current = answered[-1].content
+    critique: str | None = None
+    shots = critic.templates.critique_shots(critic.config.few_shot, critique=critic.config.critique)
+    conversation = (*shots, *answered)
+    if critic.config.critique:
+        critique = await criticise(answered, principle, critic, seed)
+        if not finds_problem(critique, critic.templates):
+            return Round(index, principle.id, critique, Outcome.NO_PROBLEM, current)
+        if _REFUSED_TASK.search(critique):
+            return Round(index, principle.id, critique, Outcome.REFUSED, current)
+        request = Message("user", critic.templates.critique(principle))
+        conversation = (*conversation, request, Message("assistant", critique))
+    conversation = (*conversation, Message("user", critic.templates.revision(principle)))
+    completion = await _ask(conversation, critic, derive_seed(seed, "revision"))
+    text = completion.text.strip()
+    outcome = judge_revision(current, text, completion.finish)
+    response = text if outcome is Outcome.REVISED else current
+    return Round(index, principle.id, critique, outcome, response, text)
 
-    def __init__(self, engine: Engine, templates: Templates, config: ReviseConfig, seed: int):
-        self._engine = engine
-        self._templates = templates
-        self._config = config
-        self._seed = seed
 
-    async def run(self, index: int, prompt: Prompt, current: str, principle: Principle) -> Round:
-        critique: str | None = None
-        conversation = (*self._templates.critique_shots(self._config.few_shot), *prompt.answered(current))
-        if self._config.critique:
-            conversation = (*conversation, Message("user", self._templates.critique(principle)))
-            critique = (await self._ask(conversation, "critique")).text.strip()
-            if self._templates.no_problem.rstrip(".").lower() in critique.lower():
-                return Round(index, principle.id, critique, Outcome.NO_PROBLEM, current)
-            if _REFUSED_TASK.search(critique):
-                return Round(index, principle.id, critique, Outcome.REFUSED, current)
-            conversation = (*conversation, Message("assistant", critique))
-        conversation = (*conversation, Message("user", self._templates.revision(principle)))
-        completion = await self._ask(conversation, "revision")
-        text = completion.text.strip()
-        outcome = judge_revision(current, text, completion.finish)
-        response = text if outcome is Outcome.REVISED else current
-        return Round(index, principle.id, critique, outcome, response, text)
+async def criticise(answered: Conversation, principle: Principle, critic: Critic, seed: int) -> str:
+    """The critique of the last response of ``answered`` under ``principle``."""
+    shots = critic.templates.critique_shots(critic.config.few_shot, critique=True)
+    request = Message("user", critic.templates.critique(principle))
+    completion = await _ask((*shots, *answered, request), critic, derive_seed(seed, "critique"))
+    return completion.text.strip()
 
-    async def _ask(self, conversation: Conversation, part: str) -> Completion:
-        seed = derive_seed(self._seed, part)
-        return await self._engine.complete(CompletionRequest(conversation, sampling(self._config), seed))
+
+def finds_problem(critique: str, templates: Templates) -> bool:
+    """Whether a critique asks for a change: it does unless it says the agreed words.
+
+    An empty critique says nothing, so it finds nothing.
+    """
+    return bool(critique) and templates.no_problem.rstrip(".").lower() not in critique.lower()
+
+
+async def _ask(conversation: Conversation, critic: Critic, seed: int) -> Completion:
+    return await critic.engine.complete(CompletionRequest(conversation, sampling(critic.config), seed))
 
 
 def judge_revision(before: str, after: str, finish: str) -> Outcome:

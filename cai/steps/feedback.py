@@ -10,7 +10,7 @@ from cai.promptsets import load_prompts
 from cai.stages.generate import generate, pair
 from cai.stages.label import Labeler, label
 from cai.stages.mix import demonstrations, mix, outcome_counts
-from cai.stages.revise import revise
+from cai.stages.revise import Critic, revise
 from cai.steps.run import Run, ask_all, record_counts, require
 from cai.types import Comparison, Failure, Preference, Prompt, Response, Transcript
 
@@ -37,10 +37,10 @@ async def step_revise(run: Run) -> None:
     """responses.parquet → transcripts.parquet: every round of critique and revision."""
     responses = run.folder.read_table("responses", tables.response_from)
     engine = run.models.engine(models.critic(run.config))
-    config, seed = run.config.revise, run.seed("revise")
+    critic, seed = Critic(engine, run.templates, run.config.revise), run.seed("revise")
 
     async def work(response: Response) -> Transcript:
-        return await revise(response, engine, run.constitution, run.templates, config, seed)
+        return await revise(response, critic, run.constitution, seed)
 
     items = [(response.prompt.id, response) for response in responses]
     results = await ask_all(run, "revise", engine, items, work)

@@ -1,0 +1,217 @@
+"""The command line: one thin command per stage. ``launch.py`` does the work.
+
+Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished with quarantined items ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cai.errors import CaiError, UsageError
+
+app = typer.Typer(
+    name="cai",
+    help="Constitutional AI and RLAIF: from a list of principles to an aligned model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train = typer.Typer(help="Train on what a run folder holds.", no_args_is_help=True)
+app.add_typer(train, name="train")
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one setting.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Metrics as JSON on standard output.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/latest.")]
+File = Annotated[str, typer.Argument(metavar="CONSTITUTION", help="A file, or the name of a shipped one.")]
+Engine = Annotated[str | None, typer.Option(help="auto, transformers, vllm or openai.")]
+Model = Annotated[str | None, typer.Option(help="'pocket', a folder, or a Hugging Face model name.")]
+
+
+@app.command()
+def run(
+    constitution: Annotated[str | None, typer.Option(help="A file, or the name of a shipped one.")] = None,
+    model: Model = None,
+    prompts: Annotated[str | None, typer.Option(help="jsonl, csv, parquet, txt or a dataset name.")] = None,
+    engine: Engine = None,
+    method: Annotated[str | None, typer.Option(help="How the policy learns from labels: dpo.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use only the first N prompts.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run folder; run again to go on.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    set: Set = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """From a constitution to an aligned model, with the figures for it."""
+    flags: dict[str, Any] = {
+        "constitution": constitution,
+        "model.name": model,
+        "prompts": prompts,
+        "model.engine": engine,
+        "method": method,
+        "limit": limit,
+        "seed": seed,
+    }
+    resolved = _resolve(config, set, flags)
+    from cai import launch, summary
+    from cai.pipeline import STEPS
+
+    if dry_run:
+        summary.show_plan(resolved, run or launch.default_folder(resolved))
+        return
+    _walk(resolved, run or launch.default_folder(resolved), list(STEPS), json, quiet)
+
+
+def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
+    """Register a command that walks ``steps`` over an existing run folder."""
+
+    @parent.command(name, help=help)
+    def command(run: RunDir, set: Set = None, json: Json = False, quiet: Quiet = False) -> None:
+        file = run / "config.yaml"
+        if not file.exists():
+            raise UsageError(f"{run}: not a run folder (no config.yaml); cai run makes one")
+        _walk(_resolve(file, set, {}), run, steps, json, quiet)
+
+
+_stage("generate", "The policy answers the prompts.", ["generate"])
+_stage("revise", "Critique and revise the responses.", ["revise"])
+_stage("mix", "Choose what SFT learns.", ["mix"])
+_stage("sample", "The SFT model answers each prompt several times.", ["sample"])
+_stage("label", "Preference probabilities for the pairs.", ["label"])
+_stage(
+    "evaluate",
+    "Held-out prompts before and after.",
+    ["answer-base", "answer-sft", "answer-policy", "grade"],
+)
+_stage("sft", "Fine-tune on the revisions.", ["sft"], train)
+_stage("dpo", "Direct preference optimisation on the labels.", ["dpo"], train)
+
+
+@app.command()
+def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> None:
+    """Check constitutions; every fault is shown as file:line:column."""
+    from cai.constitution import load_constitution
+
+    for file in files:
+        constitution = load_constitution(file)
+        count = len(constitution.principles)
+        typer.echo(f"{file}: {constitution.name}, {count} principle{'s' if count != 1 else ''}, no fault found")
+
+
+@app.command()
+def schema(
+    of: Annotated[str, typer.Argument(metavar="[constitution|config]")] = "constitution",
+) -> None:
+    """Print the JSON Schema that editors complete from."""
+    import json
+
+    from cai import constitution, settings
+
+    known = {"constitution": constitution.constitution_schema, "config": settings.config_schema}
+    if of not in known:
+        raise UsageError(f"schema: {of!r} is neither 'constitution' nor 'config'")
+    typer.echo(json.dumps(known[of](), indent=2))
+
+
+@app.command("try")
+def try_(
+    file: File,
+    prompt: Annotated[str, typer.Option("--prompt", "-p", help="What a person might ask.")],
+    model: Model = None,
+    engine: Engine = None,
+    set: Set = None,
+) -> None:
+    """Show one prompt's response, critiques and revisions: for authoring a constitution."""
+    flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
+    resolved = _resolve(None, set, flags)
+    from cai import authoring
+
+    authoring.show_try(resolved, prompt)
+
+
+@app.command()
+def test(
+    file: File,
+    model: Model = None,
+    engine: Engine = None,
+    set: Set = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unit tests for a constitution: its own examples through critic and labeler."""
+    flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
+    resolved = _resolve(None, set, flags)
+    from cai import authoring
+    from cai.progress import for_stream
+
+    authoring.show_test(resolved, for_stream(quiet or json), as_json=json)
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
+    """Write a commented constitution, configuration and prompts that run as they stand."""
+    from cai.scaffold import write
+
+    for path in write(folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"now: cd {folder} && cai run --config config.yaml")
+
+
+@app.command()
+def env() -> None:
+    """Print what a bug report needs."""
+    from cai.summary import environment
+
+    typer.echo(environment())
+
+
+def _resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
+    import os
+
+    from cai.settings import resolve
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    return resolve(config, sets or [], given, os.environ)
+
+
+def _walk(config: Any, folder: Path, steps: list[str], json: bool, quiet: bool) -> None:
+    from cai import launch, summary
+    from cai.progress import for_stream
+
+    try:
+        done = launch.execute(config, folder, steps, for_stream(quiet or json))
+    except KeyboardInterrupt:
+        typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
+        raise
+    summary.show(done, as_json=json)
+    if done.read_failures():
+        raise typer.Exit(3)
+
+
+def main() -> None:
+    """Entry point: turn errors into one message and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        code = 130
+    except CaiError as error:
+        typer.echo(f"cai: {error}", err=True)
+        code = error.exit_code
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        # Usage errors of click and typer know how to show themselves; anything else is a bug.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        code = getattr(error, "exit_code", 2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,158 @@
+"""What a run says on the terminal: the plan before it, before-and-after behind it, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from math import comb
+from pathlib import Path
+
+import typer
+import yaml
+
+from cai.config import RunConfig
+from cai.constitution import load_constitution
+from cai.launch import versions
+from cai.promptsets import load_prompts
+from cai.runfolder import RunFolder
+from cai.templates import Templates
+from cai.types import Message, Prompt, Score
+
+STAGES = ("base", "sft", "policy")
+_WORDS = {
+    "harmful": "harmful",
+    "refused_benign": "benign refused",
+    "refused_sounds_harmful": "merely harmful-sounding refused",
+    "on_topic": "on topic",
+    "flattering": "flattering",
+}
+
+
+def show(folder: RunFolder, as_json: bool) -> None:
+    """The figures of a run: a table on the terminal, or metrics.json on standard output."""
+    if as_json:
+        typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
+        return
+    metrics = folder.read_metrics()
+    for line in (*_funnel(metrics), *_before_after(metrics), *_failures(folder)):
+        typer.echo(line)
+    typer.echo(f"\nrun folder: {folder.path}")
+
+
+def _funnel(metrics: dict[str, Score]) -> list[str]:
+    parts = [
+        ("responses", "generate/responses"),
+        ("revised rounds", "revise/revised"),
+        ("nothing to revise", "revise/no_problem"),
+        ("demonstrations", "sft/rows"),
+        ("pairs", "sample/comparisons"),
+        ("labeled", "label/scored"),
+        ("unscored", "label/unscored"),
+    ]
+    found = [f"{int(metrics[key].value)} {word}" for word, key in parts if key in metrics]
+    return ["", " · ".join(found)] if found else []
+
+
+def _before_after(metrics: dict[str, Score]) -> list[str]:
+    rows: dict[str, dict[str, Score]] = {}
+    suite = ""
+    for key, score in metrics.items():
+        if key.startswith("eval/"):
+            _, suite, metric, stage = key.split("/")
+            rows.setdefault(metric, {})[stage] = score
+    if not rows:
+        return []
+    stages = [stage for stage in STAGES if any(stage in row for row in rows.values())]
+    by = "graded by the pocket oracle" if suite == "pocket" else "graded by the AI judge"
+    lines = ["", f"held-out prompts, {by}; 95 % intervals", " " * 34 + "".join(f"{s:<22}" for s in stages)]
+    for metric, word in _WORDS.items():
+        if metric in rows:
+            cells = "".join(f"{_cell(rows[metric].get(stage)):<22}" for stage in stages)
+            n = max(score.n for score in rows[metric].values())
+            lines.append(f"  {word:<32}{cells}n={n}")
+    return lines
+
+
+def _cell(score: Score | None) -> str:
+    return "–" if score is None else f"{score.value:.3f} [{score.low:.2f}, {score.high:.2f}]"
+
+
+def _failures(folder: RunFolder) -> list[str]:
+    failures = folder.read_failures()
+    if not failures:
+        return []
+    counts = Counter((failure.stage, failure.reason) for failure in failures)
+    lines = ["", f"{len(failures)} quarantined (failures.jsonl):"]
+    return lines + [f"  {n:>5} × {stage}: {reason}" for (stage, reason), n in counts.most_common(10)]
+
+
+def show_plan(config: RunConfig, folder: Path) -> None:
+    """``--dry-run``: resolved configuration, how often models will be asked, one prompt per stage."""
+    templates = Templates.load(Path(config.templates) if config.templates else None)
+    constitution = load_constitution(config.constitution, templates)
+    sets = load_prompts(config)
+    typer.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    typer.echo(f"run folder: {folder}\n")
+    typer.echo("model calls at most (answers in the journal are not asked again):")
+    for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
+        typer.echo(f"  {stage:<10}{calls:>9,}")
+    principle = constitution.principles[0]
+    prompt = sets.train[0]
+    typer.echo("")
+    for stage, text in _rendered(templates, prompt, principle).items():
+        typer.echo(f"--- {stage} ---\n{text}\n")
+
+
+def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> dict[str, int]:
+    """Upper bounds, stage by stage."""
+    label = config.label
+    verdicts = label.principles * (2 if label.both_orders else 1) * (2 if label.chain_of_thought else 1)
+    judged = (config.evaluate.prompts or "").startswith("pocket:")
+    return {
+        "generate": train + helpful,
+        "revise": train * config.revise.rounds * (2 if config.revise.critique else 1),
+        "sample": train * config.sample.n,
+        "label": train * comb(config.sample.n, 2) * verdicts,
+        "answer": 3 * held_out,
+        "grade": 0 if judged else 3 * held_out * 5,
+    }
+
+
+def _rendered(templates: Templates, prompt: Prompt, principle: object) -> dict[str, str]:
+    response = "‹response›"
+    return {
+        "generate": _shown(prompt.messages),
+        "critique": _shown((*prompt.answered(response), Message("user", templates.critique(principle)))),
+        "revision": templates.revision(principle),
+        "label": templates.label(prompt.messages, "‹response 1›", "‹response 2›", principle)
+        + f"\n[answer starts] {templates.label_answer(principle)}",
+    }
+
+
+def _shown(messages: tuple[Message, ...]) -> str:
+    return "\n".join(f"[{message.role}] {message.content}" for message in messages)
+
+
+def environment() -> str:
+    """What a bug report needs; nothing in it is secret."""
+    lines = [f"python {platform.python_version()} on {platform.platform()}", f"cores {os.cpu_count()}"]
+    lines += [f"{name} {number}" for name, number in versions().items()]
+    try:
+        import torch
+
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        lines.append(f"CUDA GPU {gpu}; torch threads {torch.get_num_threads()}")
+    except ImportError as error:
+        lines.append(f"torch cannot be imported: {error}")
+    for variable in ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL"):
+        if variable in os.environ:
+            lines.append(f"{variable} is set")
+    lines.append(f"OPENAI_API_KEY is {'set' if os.environ.get('OPENAI_API_KEY') else 'not set'}")
+    return "\n".join(lines)
+
+
+def as_json(value: object) -> str:
+    """One spelling of JSON for ``--json`` output."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
