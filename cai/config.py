@@ -6,9 +6,10 @@ the model's preset (``presets/``), the defaults below. ``settings.py`` merges th
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 EngineName = Literal["auto", "transformers", "vllm", "openai"]
 Positive = Annotated[int, Field(gt=0)]
@@ -19,7 +20,15 @@ Temperature = Annotated[float, Field(ge=0.0, le=10.0)]
 class Section(BaseModel):
     """Base of every section: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts True as 1; ``rounds: true`` is a mistake all the same."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise PydanticCustomError("boolean", f"must not be {str(value).lower()}")
+        return value
 
 
 class ModelConfig(Section):
@@ -32,6 +41,14 @@ class ModelConfig(Section):
     base_url: str | None = Field(None, description="OpenAI-compatible server; default OPENAI_BASE_URL")
     max_concurrency: Positive = Field(1024, description="requests in flight at once")
     max_model_len: Positive | None = Field(None, description="tokens of prompt plus answer")
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+# ``model: pocket`` is short for ``model: {name: pocket}``.
+Model = Annotated[ModelConfig, BeforeValidator(_named, json_schema_input_type=str | ModelConfig)]
 
 
 class SamplingConfig(Section):
@@ -68,6 +85,13 @@ class LabelConfig(Section):
     clamp: tuple[Share, Share] = Field((0.4, 0.6), description="range of chain-of-thought labels")
     few_shot: Annotated[int, Field(ge=0)] = 2
     max_tokens: Positive = Field(256, description="length of a chain of thought")
+
+    @field_validator("clamp")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise PydanticCustomError("order", "must be two numbers, the smaller one first")
+        return value
 
 
 class LoraConfig(Section):
@@ -126,18 +150,18 @@ class RunConfig(Section):
     """Everything that determines a run."""
 
     constitution: str = "harmless"
-    model: ModelConfig = ModelConfig()  # type: ignore[call-arg]
-    critic: ModelConfig | None = Field(None, description="default: the base model")
-    labeler: ModelConfig | None = Field(None, description="default: the critic")
+    model: Model = ModelConfig()
+    critic: Model | None = Field(None, description="default: the base model")
+    labeler: Model | None = Field(None, description="default: the critic")
     prompts: str | None = Field(None, description="jsonl, csv, parquet or a dataset name; pocket has its own")
     templates: str | None = Field(None, description="folder whose *.jinja files replace the shipped ones")
     limit: Positive | None = Field(None, description="use only the first N prompts")
     seed: int = 0
     method: Literal["dpo"] = "dpo"
-    generate: GenerateConfig = GenerateConfig()  # type: ignore[call-arg]
-    revise: ReviseConfig = ReviseConfig()  # type: ignore[call-arg]
-    sft: SFTConfig = SFTConfig()  # type: ignore[call-arg]
-    sample: SampleConfig = SampleConfig()  # type: ignore[call-arg]
-    label: LabelConfig = LabelConfig()  # type: ignore[call-arg]
-    dpo: DPOConfig = DPOConfig()  # type: ignore[call-arg]
-    evaluate: EvaluateConfig = EvaluateConfig()  # type: ignore[call-arg]
+    generate: GenerateConfig = GenerateConfig()
+    revise: ReviseConfig = ReviseConfig()
+    sft: SFTConfig = SFTConfig()
+    sample: SampleConfig = SampleConfig()
+    label: LabelConfig = LabelConfig()
+    dpo: DPOConfig = DPOConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
