@@ -1,0 +1,54 @@
+"""Where a training runs and in which precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cai.config import OptimizerConfig
+
+_SMALL = 50_000_000
+_LARGE = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """``dtype`` is that of the matrix products (autocast); weights and optimizer stay in float32."""
+
+    kind: str
+    dtype: torch.dtype
+    gradient_checkpointing: bool
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass."""
+        return torch.autocast(self.kind, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def kind() -> str:
+    """The best kind of device here."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def settings(config: OptimizerConfig, parameters: int, where: str | None = None) -> Device:
+    """The settings for a model with so many parameters.
+
+    ``auto`` is bfloat16 on a GPU and for larger models on a CPU that multiplies bfloat16 natively; float32
+    for small ones, where casting costs what the products gain and runs then repeat bit for bit.
+    Recomputing activations is slower and only pays where memory is short: for large models on a GPU.
+    """
+    where = where or kind()
+    if config.dtype != "auto":
+        dtype = getattr(torch, config.dtype)
+    elif where == "cuda" or (where == "cpu" and parameters >= _SMALL and _native_bfloat16()):
+        dtype = torch.bfloat16
+    else:
+        dtype = torch.float32
+    return Device(where, dtype, where == "cuda" and parameters >= _LARGE)
+
+
+def _native_bfloat16() -> bool:
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

@@ -1,0 +1,83 @@
+"""What a training reports while it runs and when it is done. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cai.types import Failure
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after every update with (step, total steps, figures of this update)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told of every update, and who may ask for a stop after one."""
+
+    progress: Progress | None = None
+    should_stop: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A finished training.
+
+    ``path`` holds whole weights (a LoRA adapter merged in) that ``from_pretrained`` and vLLM load;
+    ``adapter`` the adapter alone, where there is one. ``history`` has one entry per update.
+    ``failures`` are rows that were quarantined, ``left_out`` counts rows that were dropped by rule.
+    ``reused`` says that nothing was trained because ``path`` already held this very training.
+    """
+
+    path: Path
+    steps: int
+    rows: int
+    tokens: int
+    seconds: float
+    history: tuple[dict[str, float], ...] = ()
+    failures: tuple[Failure, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    adapter: Path | None = None
+    reused: bool = False
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Real (not padding) tokens per second of the process that finished the training."""
+        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every figure averaged over the last tenth of the updates, the mean that a report shows."""
+        last = self.history[-max(1, len(self.history) // 10) :]
+        return {key: sum(entry[key] for entry in last) / len(last) for key in (last[-1] if last else {})}
+
+    def to_json(self) -> dict[str, Any]:
+        """The result without its paths, which depend on where the run folder lies."""
+        return {
+            "steps": self.steps,
+            "rows": self.rows,
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 3),
+            "history": list(self.history),
+            "failures": [asdict(failure) for failure in self.failures],
+            "left_out": dict(self.left_out),
+        }
+
+    @classmethod
+    def from_json(cls, path: Path, data: Mapping[str, Any]) -> TrainResult:
+        """The result that ``to_json`` wrote into the finished folder ``path``."""
+        adapter = path / "adapter"
+        return cls(
+            path=path,
+            steps=data["steps"],
+            rows=data["rows"],
+            tokens=data["tokens"],
+            seconds=data["seconds"],
+            history=tuple(data["history"]),
+            failures=tuple(Failure(**failure) for failure in data["failures"]),
+            left_out=data["left_out"],
+            adapter=adapter if adapter.is_dir() else None,
+            reused=True,
+        )
