@@ -1,0 +1,29 @@
+"""``cai init``: a commented constitution, configuration and prompts that run as they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cai.errors import UsageError
+from cai.resources import starter_folder
+
+FILES = ("constitution.yaml", "config.yaml", "prompts.jsonl")
+
+
+def write(folder: Path) -> list[Path]:
+    """Write the files into ``folder``, making it if need be; returns their paths.
+
+    Raises UsageError, before anything is written, when one of them is there already or the folder
+    cannot be made.
+    """
+    paths = [folder / name for name in FILES]
+    if present := [path.name for path in paths if path.exists() or path.is_symlink()]:
+        raise UsageError(f"{folder}: {', '.join(present)} already there; nothing was written")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            with path.open("xb") as file:  # "x": never over a file that has just appeared
+                file.write((starter_folder() / path.name).read_bytes())
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    return paths
