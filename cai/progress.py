@@ -14,6 +14,10 @@ class Bar(Protocol):
 
     def advance(self, items: int = 1, tokens: int = 0) -> None: ...
 
+    def total(self, items: int) -> None:
+        """Say how many items there are where that was not known at the start."""
+        ...
+
 
 class Progress(Protocol):
     """Where progress goes."""
@@ -51,6 +55,9 @@ class Plain:
                 if time.monotonic() - last >= self._every:
                     last = time.monotonic()
                     self.say(f"{label}: {counter}")
+
+            def total(line, items: int) -> None:  # noqa: N805
+                counter.total(items)
 
         yield Line()
         self.say(f"{label}: {counter}")
@@ -99,6 +106,10 @@ class Terminal:
                     counter.add(items, tokens)
                     bars.update(task, completed=counter.items, speed=counter.speed)
 
+                def total(self, items: int) -> None:
+                    counter.total(items)
+                    bars.update(task, total=items)
+
             yield Rich()
 
 
@@ -111,7 +122,7 @@ def for_stream(quiet: bool) -> Progress:
 
 class _Counter:
     def __init__(self, total: int):
-        self.total = total
+        self._total = total
         self.items = 0
         self.tokens = 0
         self.started = time.monotonic()
@@ -122,6 +133,9 @@ class _Counter:
 
     advance = add
 
+    def total(self, items: int) -> None:
+        self._total = items
+
     @property
     def speed(self) -> str:
         seconds = time.monotonic() - self.started
@@ -130,7 +144,7 @@ class _Counter:
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
         left = ""
-        if 0 < self.items < self.total:
-            left = f", {seconds * (self.total - self.items) / self.items:.0f} s left"
+        if 0 < self.items < self._total:
+            left = f", {seconds * (self._total - self.items) / self.items:.0f} s left"
         speed = f", {self.speed}" if self.speed else ""
-        return f"{self.items}/{self.total} in {seconds:.1f} s{speed}{left}"
+        return f"{self.items}/{self._total} in {seconds:.1f} s{speed}{left}"

@@ -10,14 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "cai"
 
-#: Lowest first. A module may import from its own layer and from those above it in this list.
+#: Lowest first. A module may import from its own layer and from those before it in this list.
+#: What is not named here is foundation (layer 1): it must not import anything that is.
+FOUNDATION = 1
 LAYERS: list[set[str]] = [
     {"types", "errors", "words", "__init__"},
-    {
-        "resources", "yamlfile", "validation", "shots", "constitutionfile", "constitution", "templates",
-        "config", "settings", "sources", "rows", "journal", "runner", "runfolder", "tables", "progress",
-        "chat", "chat_render", "chat_tokens", "scaffold", "promptsets", "pocket",
-    },
+    set(),
     {"engines"},
     {"stages"},
     {"training", "evaluation", "human", "report"},
@@ -25,7 +23,8 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"launch", "summary", "authoring"},
     {"cli"},
-]  # fmt: skip
+    {"__main__"},
+]
 SIBLINGS = {"training", "evaluation", "human", "report"}
 TORCH = {"torch", "transformers", "trl", "vllm", "peft", "datasets", "accelerate", "safetensors"}
 MAY_LOAD_TORCH = ("engines/", "training/")
@@ -43,7 +42,7 @@ def layer(name: str) -> int:
     for number, names in enumerate(LAYERS):
         if name in names:
             return number
-    raise AssertionError(f"cai/{name} has no layer: add it to LAYERS in {Path(__file__).name}")
+    return FOUNDATION
 
 
 def imports(path: Path) -> list[tuple[str, int, bool]]:

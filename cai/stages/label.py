@@ -95,7 +95,7 @@ async def _p_first(shown: Comparison, principle: Principle, labeler: Labeler, se
         key = derive_seed(seed, shown.id, principle.id, shown.a)
         request = CompletionRequest(conversation, Sampling(max_tokens=config.max_tokens), key)
         thought = (await labeler.engine.complete(request)).text.strip()
-        answer = f"{thought}\n\n{answer}"
+        answer = templates.cot_answer(thought, principle)
     choice = await labeler.engine.choose(ChoiceRequest(conversation, OPTIONS, answer))
     p = probability(choice.logprobs[0], choice.logprobs[1], config.temperature)
     if config.chain_of_thought:

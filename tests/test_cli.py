@@ -1,0 +1,164 @@
+"""The command line as a user meets it: exit codes, one clear message, no traceback, nothing heavy loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "transformers", "trl", "vllm", "datasets", "pyarrow"}
+
+
+def cai(*arguments: str, cwd: Path | None = None, text: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cai", *arguments]
+    return subprocess.run(command, capture_output=True, text=text, cwd=cwd, timeout=120, check=False)
+
+
+GOOD = "principles:\n  - Be kind.\n"
+
+MALFORMED: dict[str, bytes] = {
+    "tab": b"principles:\n\t- Be kind.\n",
+    "duplicate-key": b"name: a\nname: b\nprinciples:\n  - Be kind.\n",
+    "principles-a-string": b"principles: Be kind.\n",
+    "principles-a-number": b"principles: 3\n",
+    "unknown-key": b"principals:\n  - Be kind.\n",
+    "unknown-key-inside": b"principles:\n  - principle: Be kind.\n    critque: x\n",
+    "principle-missing": b"principles:\n  - id: kind\n",
+    "no-principles": b"name: empty\n",
+    "empty-list": b"principles: []\n",
+    "empty-file": b"",
+    "only-a-comment": b"# nothing here\n",
+    "a-list": b"- Be kind.\n",
+    "a-scalar": b"Be kind.\n",
+    "bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n",
+    "anchor": b"principles:\n  - &x Be kind.\n  - *x\n",
+    "merge-key": b"base: {a: 1}\nprinciples:\n  - {<<: base}\n",
+    "not-utf8": b"principles:\n  - Be k\xffind.\n",
+    "utf16": "principles:\n  - Be kind.\n".encode("utf-16"),
+    "nul": b"principles:\n  - Be \x00 kind.\n",
+    "unclosed-quote": b'principles:\n  - "Be kind.\n',
+    "unclosed-bracket": b"principles: [Be kind.\n",
+    "two-documents": b"principles:\n  - a\n---\nprinciples:\n  - b\n",
+    "python-tag": b"principles:\n  - !!python/object/apply:os.system ['true']\n",
+    "negative-weight": b"principles:\n  - {principle: Be kind., weight: -1}\n",
+    "zero-weight": b"principles:\n  - {principle: Be kind., weight: 0}\n",
+    "nan-weight": b"principles:\n  - {principle: Be kind., weight: .nan}\n",
+    "weight-a-word": b"principles:\n  - {principle: Be kind., weight: heavy}\n",
+    "empty-principle": b'principles:\n  - ""\n',
+    "same-id-twice": b"principles:\n  - {id: k, principle: Be kind.}\n  - {id: k, principle: Be calm.}\n",
+    "same-text-twice": b"principles:\n  - Be kind.\n  - Be kind.\n",
+    "example-half": b"principles:\n  - principle: Be kind.\n    examples: [{prompt: hi, violating: no}]\n",
+    "example-mixed": b"principles:\n  - principle: k\n    examples: [{prompt: hi, violating: a, better: b}]\n",
+    "extends-nobody": b"extends: [harmles]\nprinciples:\n  - Be kind.\n",
+    "deep": b"principles: " + b"[" * 100 + b"]" * 100,
+    "huge": b"principles:\n" + b"  - Be kind to everyone.\n" * 60_000,
+}
+
+
+def faults(file: Path) -> str:
+    """What ``cai validate`` says, after checking how it says it."""
+    done = cai("validate", str(file))
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("cai: ")
+    assert 0 < len(done.stderr.strip().splitlines()) <= 3, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_malformed_constitution_gives_one_clear_message(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_bytes(MALFORMED[name])
+    assert str(file) in faults(file)
+
+
+def test_a_directory_a_missing_file_and_a_cycle(tmp_path: Path) -> None:
+    assert "directory" in faults(tmp_path)
+    assert "nosuch.yaml" in faults(tmp_path / "nosuch.yaml")
+    (tmp_path / "a.yaml").write_text("extends: [b.yaml]\n" + GOOD)
+    (tmp_path / "b.yaml").write_text("extends: [a.yaml]\nprinciples:\n  - Be calm.\n")
+    assert "circle" in faults(tmp_path / "a.yaml")
+
+
+def test_place_and_suggestion(tmp_path: Path) -> None:
+    file = tmp_path / "harmless2.yaml"
+    file.write_text("principles:\n  - principle: Be kind.\n    critque: Say where it is unkind.\n")
+    assert f"{file}:3:5: unknown key 'critque'; did you mean 'critique'?" in faults(file)
+
+
+def test_a_good_file_is_called_good(tmp_path: Path) -> None:
+    file = tmp_path / "good.yaml"
+    file.write_text(GOOD)
+    done = cai("validate", str(file))
+    assert done.returncode == 0
+    assert "1 principle, no fault found" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--bogus"], "--bogus"),
+        (["runn"], "runn"),
+        (["run", "--limit", "many"], "many"),
+        (["run", "--limit", "0", "--dry-run"], "limit"),
+        (["run", "--constitution", "harmles", "--dry-run"], "did you mean 'harmless'"),
+        (["run", "--set", "sft.learning_rat=1", "--dry-run"], "did you mean 'learning_rate'"),
+        (["run", "--set", "nonsense", "--dry-run"], "nonsense"),
+        (["run", "--engine", "vlm", "--dry-run"], "did you mean 'vllm'"),
+        (["run", "--method", "dop", "--dry-run"], "dpo"),
+        (["run", "--prompts", "nosuch.jsonl", "--dry-run"], "nosuch.jsonl"),
+        (["run", "--prompts", "pocket:trian", "--dry-run"], "pocket:train"),
+        (["run", "--config", "nosuch.yaml"], "nosuch.yaml"),
+        (["label", "nosuch-run"], "not a run folder"),
+        (["schema", "everything"], "everything"),
+        (["try", "harmless", "-p", " "], "empty"),
+    ],
+)
+def test_usage_errors(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = cai(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_schema_is_json_schema() -> None:
+    schema = json.loads(cai("schema").stdout)
+    assert "principles" in schema["properties"]
+    assert "sft" in json.loads(cai("schema", "config").stdout)["properties"]
+
+
+def test_dry_run_shows_the_plan_and_asks_no_model(tmp_path: Path) -> None:
+    done = cai("run", "--constitution", "harmless.yaml", "--limit", "7", "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "limit: 7" in done.stdout
+    assert "Critique request" in done.stdout
+    assert "model calls" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "harmless"], ["schema"], ["run", "--dry-run"]])
+def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom cai.cli import main\n"
+        f"sys.argv = ['cai', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code\n"
+        f"loaded = sorted(set(sys.modules) & {HEAVY!r})\nassert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_init_writes_what_runs_and_never_overwrites(tmp_path: Path) -> None:
+    assert cai("init", "mine", cwd=tmp_path).returncode == 0
+    assert cai("validate", "mine/constitution.yaml", cwd=tmp_path).returncode == 0
+    done = cai("run", "--config", "config.yaml", "--dry-run", cwd=tmp_path / "mine")
+    assert done.returncode == 0, done.stderr
+    before = (tmp_path / "mine/constitution.yaml").read_text()
+    again = cai("init", "mine", cwd=tmp_path)
+    assert again.returncode == 2
+    assert (tmp_path / "mine/constitution.yaml").read_text() == before
