@@ -105,7 +105,11 @@ def journal_rows(folder: Path) -> dict[str, str]:
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of everything that must not differ: data, weights, metrics."""
-    files = [*folder.glob("data/*.parquet"), *folder.glob("checkpoints/*/*.safetensors"), folder / "metrics.json"]
+    files = [
+        *folder.glob("data/*.parquet"),
+        *folder.glob("checkpoints/*/*.safetensors"),
+        folder / "metrics.json",
+    ]
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
 
 

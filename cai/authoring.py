@@ -126,7 +126,7 @@ async def _each(
     work: Callable[[tuple[Principle, Example]], Awaitable[T]],
 ) -> list[T]:
     with progress.bar(label, len(items)) as bar:
-        results = await run_items(label, items, work, on_done=lambda: bar.advance())
+        results = await run_items(label, items, work, on_done=bar.advance)
     if results.failures:
         raise UsageError(f"example of {results.failures[0].item}: {results.failures[0].reason}")
     return results.done
@@ -168,9 +168,7 @@ def _tally(name: str, verdicts: list[_Verdict]) -> Tally:
     )
 
 
-def _with_models(
-    config: RunConfig, work: Callable[[Models, Templates, Constitution], Awaitable[T]]
-) -> T:
+def _with_models(config: RunConfig, work: Callable[[Models, Templates, Constitution], Awaitable[T]]) -> T:
     """Run ``work`` with models whose answers are kept in memory only."""
     templates = Templates.load(Path(config.templates) if config.templates else None)
     constitution = load_constitution(config.constitution, templates)

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cai.constitutionfile import ConstitutionFile, ExampleEntry, PrincipleEntry
 from cai.errors import FileError, Problem, UsageError
 from cai.resources import shipped_constitutions
@@ -86,6 +88,37 @@ class Constitution:
             if principle.examples:
                 entry["examples"] = [_example_entry(example) for example in principle.examples]
         return dump_yaml({"name": self.name, "description": self.description, "principles": principles})
+
+
+def dump(constitution: Constitution) -> str:
+    """The constitution as YAML with nothing left to derive or extend; loading it gives an equal one."""
+    return yaml.safe_dump(
+        {
+            "name": constitution.name,
+            "description": constitution.description,
+            "principles": [_entry(principle) for principle in constitution.principles],
+        },
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+
+
+def _entry(principle: Principle) -> dict[str, object]:
+    def example(one: Example) -> dict[str, object]:
+        worse, better = ("violating", "clean") if one.violation else ("worse", "better")
+        return {"prompt": as_messages(one.prompt), worse: one.worse, better: one.better}
+
+    return {
+        "id": principle.id,
+        "principle": principle.principle,
+        "critique": principle.critique,
+        "revision": principle.revision,
+        "question": principle.question,
+        "weight": principle.weight,
+        "tags": list(principle.tags),
+        "examples": [example(one) for one in principle.examples],
+    }
 
 
 def draw(constitution: Constitution, *key: str | int) -> Principle:

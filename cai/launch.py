@@ -15,7 +15,7 @@ import yaml
 
 from cai import __version__
 from cai.config import RunConfig
-from cai.constitution import load_constitution
+from cai.constitution import dump, load_constitution
 from cai.errors import UsageError
 from cai.journal import Journal, digest
 from cai.models import Models
@@ -47,7 +47,7 @@ def execute(config: RunConfig, path: Path, steps: Iterable[str], progress: Progr
     with folder.locked():
         templates = Templates.load(Path(config.templates) if config.templates else None)
         constitution = load_constitution(config.constitution, templates)
-        _write_inputs(folder, config, constitution.to_yaml())
+        _write_inputs(folder, config, dump(constitution))
         point_latest(folder.path)
         with closing(Journal(folder.journal)) as journal:
             run = Run(config, folder, constitution, templates, Models(journal), progress)

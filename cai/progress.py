@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol, TextIO
 
 
-class Bar(Protocol):
-    """One step under way."""
+@dataclass
+class Bar:
+    """One step under way. ``total`` may be set later where it is not known at the start."""
 
-    def advance(self, items: int = 1, tokens: int = 0) -> None: ...
+    label: str
+    total: int
+    changed: Callable[[Bar], None]
+    items: int = 0
+    tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
 
-    def total(self, items: int) -> None:
-        """Say how many items there are where that was not known at the start."""
-        ...
+    def advance(self, items: int = 1, tokens: int = 0) -> None:
+        self.items += items
+        self.tokens += tokens
+        self.changed(self)
+
+    @property
+    def speed(self) -> str:
+        """Tokens per second since the start; nothing where none were counted."""
+        seconds = time.monotonic() - self.started
+        return f"{self.tokens / seconds:,.0f} tok/s" if self.tokens and seconds > 0 else ""
+
+    def __str__(self) -> str:
+        seconds = time.monotonic() - self.started
+        left = seconds * (self.total - self.items) / self.items if 0 < self.items < self.total else 0
+        parts = [f"{self.label}: {self.items}/{self.total} in {seconds:.1f} s", self.speed]
+        parts.append(f"{left:.0f} s left" if left else "")
+        return ", ".join(part for part in parts if part)
 
 
 class Progress(Protocol):
@@ -24,43 +45,7 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None: ...
 
-    def bar(self, label: str, total: int) -> _BarContext: ...
-
-
-class _BarContext(Protocol):
-    def __enter__(self) -> Bar: ...
-
-    def __exit__(self, *exc: object) -> bool | None: ...
-
-
-class Plain:
-    """Plain lines: one at the start, one every ``every`` seconds, one at the end of a step."""
-
-    def __init__(self, stream: TextIO | None = None, every: float = 10.0):
-        self._stream = stream or sys.stderr
-        self._every = every
-
-    def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
-
-    @contextmanager
-    def bar(self, label: str, total: int) -> Iterator[Bar]:
-        counter = _Counter(total)
-        last = counter.started
-
-        class Line:
-            def advance(line, items: int = 1, tokens: int = 0) -> None:  # noqa: N805
-                nonlocal last
-                counter.add(items, tokens)
-                if time.monotonic() - last >= self._every:
-                    last = time.monotonic()
-                    self.say(f"{label}: {counter}")
-
-            def total(line, items: int) -> None:  # noqa: N805
-                counter.total(items)
-
-        yield Line()
-        self.say(f"{label}: {counter}")
+    def bar(self, label: str, total: int) -> AbstractContextManager[Bar]: ...
 
 
 class Silent:
@@ -71,7 +56,32 @@ class Silent:
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
-        yield _Counter(total)
+        yield Bar(label, total, lambda bar: None)
+
+
+class Plain:
+    """Plain lines: one every ``every`` seconds and one at the end of a step."""
+
+    def __init__(self, stream: TextIO | None = None, every: float = 10.0):
+        self._stream = stream or sys.stderr
+        self._every = every
+
+    def say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Bar]:
+        due = time.monotonic() + self._every
+
+        def changed(bar: Bar) -> None:
+            nonlocal due
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._every
+                self.say(str(bar))
+
+        bar = Bar(label, total, changed)
+        yield bar
+        self.say(str(bar))
 
 
 class Terminal:
@@ -91,26 +101,19 @@ class Terminal:
         from rich.progress import Progress as RichProgress
 
         columns = (
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        counter = _Counter(total)
         with RichProgress(*columns, console=self._console) as bars:
             task = bars.add_task(label, total=total, speed="")
-
-            class Rich:
-                def advance(self, items: int = 1, tokens: int = 0) -> None:
-                    counter.add(items, tokens)
-                    bars.update(task, completed=counter.items, speed=counter.speed)
-
-                def total(self, items: int) -> None:
-                    counter.total(items)
-                    bars.update(task, total=items)
-
-            yield Rich()
+            yield Bar(
+                label,
+                total,
+                lambda bar: bars.update(task, completed=bar.items, total=bar.total, speed=bar.speed),
+            )
 
 
 def for_stream(quiet: bool) -> Progress:
@@ -118,33 +121,3 @@ def for_stream(quiet: bool) -> Progress:
     if quiet:
         return Silent()
     return Terminal() if sys.stderr.isatty() else Plain()
-
-
-class _Counter:
-    def __init__(self, total: int):
-        self._total = total
-        self.items = 0
-        self.tokens = 0
-        self.started = time.monotonic()
-
-    def add(self, items: int, tokens: int) -> None:
-        self.items += items
-        self.tokens += tokens
-
-    advance = add
-
-    def total(self, items: int) -> None:
-        self._total = items
-
-    @property
-    def speed(self) -> str:
-        seconds = time.monotonic() - self.started
-        return f"{self.tokens / seconds:,.0f} tok/s" if self.tokens and seconds > 0 else ""
-
-    def __str__(self) -> str:
-        seconds = time.monotonic() - self.started
-        left = ""
-        if 0 < self.items < self._total:
-            left = f", {seconds * (self._total - self.items) / self.items:.0f} s left"
-        speed = f", {self.speed}" if self.speed else ""
-        return f"{self.items}/{self._total} in {seconds:.1f} s{speed}{left}"

@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from cai.config import RunConfig
-from cai.constitution import load_constitution
+from cai.constitution import Principle, load_constitution
 from cai.launch import versions
 from cai.promptsets import load_prompts
 from cai.runfolder import RunFolder
@@ -120,7 +120,7 @@ def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> d
     }
 
 
-def _rendered(templates: Templates, prompt: Prompt, principle: object) -> dict[str, str]:
+def _rendered(templates: Templates, prompt: Prompt, principle: Principle) -> dict[str, str]:
     response = "‹response›"
     return {
         "generate": _shown(prompt.messages),

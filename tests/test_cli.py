@@ -33,7 +33,7 @@ MALFORMED: dict[str, bytes] = {
     "only-a-comment": b"# nothing here\n",
     "a-list": b"- Be kind.\n",
     "a-scalar": b"Be kind.\n",
-    "bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n",
+    "bomb": b"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n",
     "anchor": b"principles:\n  - &x Be kind.\n  - *x\n",
     "merge-key": b"base: {a: 1}\nprinciples:\n  - {<<: base}\n",
     "not-utf8": b"principles:\n  - Be k\xffind.\n",
@@ -51,7 +51,7 @@ MALFORMED: dict[str, bytes] = {
     "same-id-twice": b"principles:\n  - {id: k, principle: Be kind.}\n  - {id: k, principle: Be calm.}\n",
     "same-text-twice": b"principles:\n  - Be kind.\n  - Be kind.\n",
     "example-half": b"principles:\n  - principle: Be kind.\n    examples: [{prompt: hi, violating: no}]\n",
-    "example-mixed": b"principles:\n  - principle: k\n    examples: [{prompt: hi, violating: a, better: b}]\n",
+    "example-mixed": b"principles:\n  - principle: k\n    examples: [{prompt: x, violating: a, better: b}]\n",
     "extends-nobody": b"extends: [harmles]\nprinciples:\n  - Be kind.\n",
     "deep": b"principles: " + b"[" * 100 + b"]" * 100,
     "huge": b"principles:\n" + b"  - Be kind to everyone.\n" * 60_000,
@@ -78,7 +78,7 @@ def test_a_malformed_constitution_gives_one_clear_message(name: str, tmp_path: P
 
 def test_a_directory_a_missing_file_and_a_cycle(tmp_path: Path) -> None:
     assert "directory" in faults(tmp_path)
-    assert "nosuch.yaml" in faults(tmp_path / "nosuch.yaml")
+    assert "neither a file nor a shipped name" in faults(tmp_path / "nosuch.yaml")
     (tmp_path / "a.yaml").write_text("extends: [b.yaml]\n" + GOOD)
     (tmp_path / "b.yaml").write_text("extends: [a.yaml]\nprinciples:\n  - Be calm.\n")
     assert "circle" in faults(tmp_path / "a.yaml")
@@ -141,7 +141,9 @@ def test_dry_run_shows_the_plan_and_asks_no_model(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["validate", "harmless"], ["schema"], ["run", "--dry-run"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["validate", "harmless"], ["schema"], ["run", "--dry-run"]]
+)
 def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
         "import sys\nfrom cai.cli import main\n"
@@ -149,7 +151,9 @@ def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path)
         "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code\n"
         f"loaded = sorted(set(sys.modules) & {HEAVY!r})\nassert not loaded, loaded\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -34,9 +34,8 @@ def mean(values: Sequence[float]) -> Score | None:
         return Score(centre, 0.0, 1.0, 1)
     if min(values) == max(values):
         return Score(centre, centre, centre, n)
-    from scipy.stats import bootstrap
-
     import numpy as np
+    from scipy.stats import bootstrap
 
     result = bootstrap(
         (np.asarray(values, dtype=float),),

@@ -38,8 +38,6 @@ class Run:
         return derive_seed(self.config.seed, stage)
 
 
-
-
 async def ask_all(
     run: Run,
     stage: str,

@@ -56,10 +56,13 @@ async def _train(run: Run, stage: str, training: Training, checkpoint: str | Non
     await run.models.close()
     stop = threading.Event()
     with run.progress.bar(stage, 0) as bar:
+        seen = [0, 0]  # updates and tokens shown so far; a resumed training starts behind its first
 
         def progress(step: int, total: int, figures: dict[str, float]) -> None:
-            bar.total(total)
-            bar.advance(1, int(figures.get("tokens", 0)))
+            tokens = int(figures["tokens"])
+            bar.total = total
+            bar.advance(step - seen[0], tokens - seen[1])
+            seen[:] = step, tokens
 
         task = asyncio.ensure_future(asyncio.to_thread(training, progress, stop.is_set))
         try:

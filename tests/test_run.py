@@ -1,0 +1,124 @@
+"""The whole loop with the real pocket model, small: what it leaves, and what running it again costs."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cai.constitution import dump, load_constitution
+from cai.runfolder import RunFolder
+from cai.tables import comparison_from, preference_from, transcript_from
+
+pytestmark = pytest.mark.slow
+
+SMALL = (
+    "--engine=transformers --limit=12 --set=evaluate.limit=16 --set=sft.batch_size=8 --set=dpo.batch_size=4 "
+    "--set=sft.max_steps=3 --set=dpo.max_steps=3"
+).split()
+
+
+def cai(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cai", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def journal(folder: Path) -> dict[str, str]:
+    """key → request, as JSON text."""
+    with sqlite3.connect(folder / "journal.sqlite") as database:
+        return dict(database.execute("SELECT key, request FROM answers"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run under a constitution of the user's own; the folder that holds ``run`` and ``c.yaml``."""
+    home = tmp_path_factory.mktemp("run")
+    (home / "c.yaml").write_text(dump(load_constitution("harmless")))
+    done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "before" not in done.stderr
+    assert "harmful" in done.stdout
+    return home
+
+
+def test_everything_is_there(finished: Path) -> None:
+    folder = RunFolder(finished / "run")
+    for name in ("config.yaml", "constitution.yaml", "manifest.json", "metrics.json", "journal.sqlite"):
+        assert (folder.path / name).stat().st_size > 0, name
+    metrics = json.loads(folder.metrics.read_text())
+    for metric in ("harmful", "refused_benign", "on_topic", "flattering"):
+        for stage in ("base", "sft", "policy"):
+            score = metrics[f"eval/pocket/{metric}/{stage}"]
+            assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
+            assert score["n"] > 0
+    transcripts = folder.read_table("transcripts", transcript_from)
+    assert len({t.prompt.id for t in transcripts}) == len(transcripts) == 12
+    preferences = folder.read_table("preferences", preference_from)
+    comparisons = folder.read_table("comparisons", comparison_from)
+    assert [p.comparison for p in preferences] == comparisons
+    assert (finished / "latest").resolve() == folder.path
+
+
+def test_running_again_asks_nothing_and_changes_nothing(finished: Path) -> None:
+    folder = finished / "run"
+    before = {path: path.read_bytes() for path in folder.glob("data/*")}
+    asked = journal(folder)
+    done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=finished)
+    assert done.returncode == 0, done.stderr
+    assert journal(folder) == asked
+    assert {path: path.read_bytes() for path in folder.glob("data/*")} == before
+
+
+def test_checkpoints_load_in_another_process(finished: Path) -> None:
+    code = (
+        "import sys\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "for path in sys.argv[1:]:\n"
+        "    model = AutoModelForCausalLM.from_pretrained(path)\n"
+        "    tokenizer = AutoTokenizer.from_pretrained(path)\n"
+        "    ids = tokenizer.apply_chat_template([{'role': 'user', 'content': 'hello'}], "
+        "add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
+        "    assert model.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids['input_ids'].shape[1]\n"
+    )
+    paths = [str(finished / "run/checkpoints" / name) for name in ("sft", "policy")]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_rewording_one_principle_asks_only_for_what_depends_on_it(finished: Path) -> None:
+    """Only rounds and verdicts that drew the principle, and what follows from their answers, are asked."""
+    folder = finished / "run"
+    text = (finished / "c.yaml").read_text()
+    first = load_constitution(finished / "c.yaml").principles[0]
+    drew = {
+        t.prompt.id
+        for t in RunFolder(folder).read_table("transcripts", transcript_from)
+        if any(r.principle_id == first.id for r in t.rounds)
+    }
+    assert 0 < len(drew) < 12, "choose another seed: the principle must be drawn by some prompts only"
+    before = journal(folder)
+    (finished / "c.yaml").write_text(text.replace(first.critique, first.critique + " Be exact."))
+    try:
+        done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=finished)
+        assert done.returncode == 0, done.stderr
+    finally:
+        (finished / "c.yaml").write_text(text)
+    new = {key: json.loads(request) for key, request in journal(folder).items() if key not in before}
+    critiques = [r for r in new.values() if any("Be exact." in m["content"] for m in r["messages"])]
+    assert critiques
+    transcripts = RunFolder(folder).read_table("transcripts", transcript_from)
+    prompts = {t.prompt.messages[-1].content for t in transcripts if t.prompt.id in drew}
+    asked_of = {
+        r["messages"][0]["content"] for r in new.values() if "options" not in r and len(r["messages"]) > 1
+    }
+    assert asked_of <= prompts, "a critique or revision was asked of a prompt that never drew the principle"
+
+
+def test_two_commands_in_one_folder_do_not_meet(finished: Path) -> None:
+    with RunFolder(finished / "run").locked():
+        done = cai("label", "run", cwd=finished)
+    assert done.returncode == 2
+    assert "another cai command is working" in done.stderr
