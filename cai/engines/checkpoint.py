@@ -50,13 +50,39 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 def context_length(folder: Path, max_model_len: int | None = None) -> int:
     """Tokens of prompt plus answer that the model takes, at most ``max_model_len`` when that is given."""
-    config = model_config(folder)
-    config = {**config, **config.get("text_config", {})}
+    config = _text_config(folder)
     for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
         if isinstance(config.get(key), int):
             own = int(config[key])
             return min(own, max_model_len) if max_model_len else own
     return max_model_len or 2048
+
+
+def cache_bytes_per_token(folder: Path, dtype: DtypeName) -> int:
+    """Bytes of keys and values that one token of one row takes; an upper bound where layers differ."""
+    config = _text_config(folder)
+    layers = config.get("num_hidden_layers") or config.get("n_layer") or 32
+    attending = config.get("num_attention_heads") or config.get("n_head") or 32
+    heads = config.get("num_key_value_heads") or attending
+    hidden = config.get("hidden_size") or config.get("n_embd") or 4096
+    width = config.get("head_dim") or hidden // attending
+    return int(2 * layers * heads * width * (4 if dtype == "float32" else 2))
+
+
+def stop_token_ids(folder: Path) -> set[int]:
+    """Tokens at which the checkpoint's own configuration says that generation ends."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        found.update(value if isinstance(value, list) else [] if value is None else [value])
+    return found
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    """config.json, with the language model's part of a model of several kinds of input on top."""
+    config = model_config(folder)
+    return {**config, **config.get("text_config", {})}
 
 
 def parameter_count(folder: Path) -> int:

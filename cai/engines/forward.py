@@ -102,7 +102,7 @@ class CausalModel:
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
     """How many tokens all rows begin with alike: the least and the greatest row differ first."""
-    least, greatest = min(rows), max(rows)
+    least, greatest = min(map(list, rows)), max(map(list, rows))
     pairs = enumerate(zip(least, greatest, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(least), len(greatest)))
 

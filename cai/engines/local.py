@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cai import chat
-from cai.engines.checkpoint import context_length
+from cai.engines.checkpoint import context_length, stop_token_ids
 from cai.errors import EngineError, ItemError
 from cai.types import ChoiceRequest, Completion, CompletionRequest, Sampling
 
@@ -45,10 +45,12 @@ class ChoiceJob:
 class TextSide:
     """A model's tokenizer, chat template and context length."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, context: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, context: int, stop_ids: Iterable[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
         self.context = context
-        self.end_ids = frozenset(chat.end_ids(tokenizer))
+        self.end_ids = frozenset({*chat.end_ids(tokenizer), *stop_ids})
         self.template_stops = chat.stop_strings(tokenizer)
 
     @classmethod
@@ -64,7 +66,7 @@ class TextSide:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, ImportError) as error:
             raise EngineError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
-        return cls(tokenizer, context_length(folder, max_model_len))
+        return cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
 
     def completion(self, request: CompletionRequest) -> CompletionJob:
         """Raises ItemError when the prompt leaves no room for an answer.

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from cai.config import ModelConfig
-from cai.engines.checkpoint import has_gpu, resolve_dtype
+from cai.engines.checkpoint import cache_bytes_per_token, has_gpu, resolve_dtype
 from cai.engines.forward import CausalModel
 from cai.engines.local import ChoiceJob, CompletionJob, TextSide
 from cai.engines.sampling import Drawer, Noise
@@ -90,7 +90,7 @@ class TransformersWorker(Worker[AnyJob]):
         self._model = CausalModel(model.to("cuda") if torch.cuda.is_available() else model)
         self._exact = dtype == "float32" and self._model.device.type == "cpu"
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
-        self._budget = CACHE_BYTES[self._model.device.type] // cache_bytes_per_token(model)
+        self._budget = CACHE_BYTES[self._model.device.type] // cache_bytes_per_token(self._folder, dtype)
         self._max_rows = MAX_ROWS[self._model.device.type]
 
     def unload(self) -> None:
@@ -228,12 +228,3 @@ def _length(job: AnyJob) -> int:
     if isinstance(job, CompletionJob):
         return len(job.prompt) + job.max_tokens
     return len(job.prompt) + max(map(len, job.options))
-
-
-def cache_bytes_per_token(model: torch.nn.Module) -> int:
-    """Bytes of keys and values that one token of one row takes."""
-    config = model.config.get_text_config()  # type: ignore[union-attr,operator]
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    size = next(model.parameters()).element_size()
-    return int(2 * config.num_hidden_layers * heads * width * size)

@@ -80,6 +80,11 @@ class Worker(ABC, Generic[Job]):
     def unload(self) -> None:
         """Free the model."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is work in hand besides what waits."""
+        return False
+
     async def start(self) -> None:
         """Start the thread and wait for the model.
 
@@ -137,7 +142,7 @@ class Worker(ABC, Generic[Job]):
         started = monotonic()
         while True:
             try:
-                ticket = self._inbox.get(timeout=QUIET) if self._waiting else self._inbox.get()
+                ticket = self._next()
             except queue.Empty:
                 break
             if ticket is None:
@@ -147,6 +152,11 @@ class Worker(ABC, Generic[Job]):
                 break
         self._waiting[:] = [ticket for ticket in self._waiting if not ticket.abandoned]
         return True
+
+    def _next(self) -> Ticket[Job] | None:
+        if self.busy:
+            return self._inbox.get_nowait()
+        return self._inbox.get(timeout=QUIET) if self._waiting else self._inbox.get()
 
     def _end(self, error: EngineError) -> None:
         """Fail whatever waits, and whatever will be asked from now on."""
