@@ -24,6 +24,8 @@ MAX_LINE = 8 << 20  # characters of one line; nothing that long is a prompt
 FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.\[\]%:-]*?))?(?::(?P<column>\w+))?")
 
+_OWN_FORM = ("chosen", "turns")  # columns that do not hold a prompt as it is
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -163,7 +165,8 @@ def _table(stream: TextIO, delimiter: str) -> Iterator[Row]:
         if len(cells) > len(header):
             yield number, Unreadable(f"{len(cells)} cells under {len(header)} columns")
         else:
-            yield number, dict(zip(header, cells, strict=False))
+            cells += [""] * (len(header) - len(cells))  # spreadsheets leave trailing cells out
+            yield number, dict(zip(header, cells, strict=True))
 
 
 def _parquet_rows(path: Path, spec: str) -> Iterator[Row]:
@@ -192,7 +195,10 @@ def _dataset_rows(name: str, split: str, column: str | None) -> Iterator[Row]:
             if column is not None and column not in row:
                 columns = ", ".join(row)
                 raise UsageError(f"dataset {name}: no column '{column}' among {columns}")
-            yield number, {column: row[column]} if column is not None else row
+            if column is None:
+                yield number, row
+            else:  # what the user has named holds the prompt, whatever it is called
+                yield number, {column if column in _OWN_FORM else "prompt": row[column]}
     except UsageError:
         raise
     except Exception as error:  # the hub's client raises a dozen kinds; all mean the same to the user

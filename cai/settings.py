@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from cai.config import RunConfig
 from cai.errors import FileError, Problem, UsageError
-from cai.resources import preset
+from cai.resources import preset, shipped_constitutions
 from cai.validation import Fault, KeyPath, explain
 from cai.yamlfile import parse_yaml, read_yaml, scalar
 
@@ -49,8 +49,8 @@ class _Merged:
         if path in [(name,) for name in MODELS] and isinstance(value, str):
             path = (*path, "name")
         if isinstance(value, dict):
-            self.origins[path] = locate
             self.reach(path)
+            self.origins[path] = locate
             for key, inner in value.items():
                 self.put((*path, key), inner, locate)
             return
@@ -64,9 +64,11 @@ class _Merged:
     def reach(self, path: KeyPath) -> dict[str, Any]:
         """The mapping at ``path``, made where it is missing or where a plain value stands."""
         here = self.data
-        for part in path:
+        for depth, part in enumerate(path, 1):
             inner = here.get(str(part))
             if not isinstance(inner, dict):
+                if part in here and self.origins.get(path[:depth]):
+                    del self.origins[path[:depth]]  # the value that stood there is gone
                 inner = here[str(part)] = {}
             here = inner
         return here
@@ -166,7 +168,13 @@ def _relative_to(folder: Path, data: Any, keys: KeyPath) -> None:
     for key in front:
         data = data.get(key) if isinstance(data, dict) else None
     value = data.get(last) if isinstance(data, dict) else None
-    if isinstance(value, str) and value and not Path(value).exists() and (folder / value).exists():
+    if (
+        not isinstance(value, str)
+        or not value
+        or (keys == ("constitution",) and value in shipped_constitutions())
+    ):
+        return
+    if not Path(value).exists() and (folder / value).exists():
         data[last] = str(folder / value)
 
 

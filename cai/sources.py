@@ -111,8 +111,6 @@ def _conversation(row: Mapping[str, Any]) -> Conversation:
     for column in _COLUMNS:
         if column in row:
             raise ItemError("empty prompt", f"column '{column}' is empty")
-    if len(row) == 1:  # a dataset's column that the user has named
-        return _text_or_turns(next(iter(row.values())), row)
     columns = excerpt(", ".join(row), 80)
     raise ItemError("no prompt", f"none of the columns {', '.join(_COLUMNS)}; there are {columns or 'none'}")
 

@@ -114,9 +114,10 @@ def _read(path: Path) -> str:
 
 def _faults(tree: nodes.Template, name: str, file: str) -> list[Problem]:
     variables, attributes = VARIABLES[name]
-    found: list[tuple[int, str]] = []
-    for node in tree.find_all(tuple(_FORBIDDEN)):
-        found.append((node.lineno, _FORBIDDEN[type(node)]))
+    # First and alone: what follows computes constant expressions, and these are what must not be computed.
+    found = [(node.lineno, _FORBIDDEN[type(node)]) for node in tree.find_all(tuple(_FORBIDDEN))]
+    if found:
+        return [Problem(file, message, line) for line, message in sorted(set(found))]
     for undeclared in meta.find_undeclared_variables(tree) - set(variables):
         line = next((n.lineno for n in tree.find_all(nodes.Name) if n.name == undeclared), 1)
         hint = did_you_mean(undeclared, variables) or f"; known here: {one_of(variables, 'and')}"
