@@ -64,7 +64,7 @@ class TextSide:
 
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # a broken file may raise anything
             raise EngineError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
         return cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
 

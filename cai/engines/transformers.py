@@ -84,7 +84,7 @@ class TransformersWorker(Worker[AnyJob]):
             model = AutoModelForCausalLM.from_pretrained(
                 self._folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
             )
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # a broken file may raise anything
             raise EngineError(f"the model in {self._folder} cannot be loaded: {error}") from error
         model = model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
         self._model = CausalModel(model.to("cuda") if torch.cuda.is_available() else model)

@@ -9,35 +9,23 @@ Left out: several GPUs, LoRA adapters, sleep mode (the engine is closed and open
 from __future__ import annotations
 
 import gc
-import importlib.metadata
-import logging
-import os
-import sys
-import warnings
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from cai.config import ModelConfig
-from cai.engines.checkpoint import cache_bytes_per_token, context_length, has_gpu, resolve_dtype
+from cai.engines.checkpoint import has_gpu
 from cai.engines.local import ChoiceJob, CompletionJob, TextSide
+from cai.engines.vllm_settings import (
+    affinity,
+    engine_arguments,
+    is_cpu_build,
+    prepare_environment,
+    restore_threads,
+)
 from cai.engines.worker import Ticket, Worker
 from cai.errors import EngineError, ItemError
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
-
-CPU_ROWS = 256
-# Keys and values on a CPU: room for this many tokens, within these bytes. All of it becomes resident.
-CACHE_TOKENS = CPU_ROWS * 512
-CACHE_BYTES = (256 << 20, 2 << 30)
-BLOCK = 32
-BATCHED_TOKENS = 8192
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: quick to load, and both cores for the model
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-}
 
 
 class VLLMEngine:
@@ -116,21 +104,21 @@ class VLLMWorker(Worker[Generation]):
         self._ids = count()
 
     def load(self) -> None:
-        gpu = has_gpu() and not _is_cpu_build()
+        gpu = has_gpu() and not is_cpu_build()
         prepare_environment(gpu)
         import torch
 
-        before = torch.set_num_threads, torch.get_num_threads(), _affinity()
+        before = torch.set_num_threads, torch.get_num_threads(), affinity()
         try:
             from vllm import EngineArgs, LLMEngine
 
-            arguments = _arguments(self._config, self._folder, gpu)
+            arguments = engine_arguments(self._config, self._folder, gpu)
             self.text = TextSide.load(self._folder, arguments["max_model_len"])
             self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         except Exception as error:
             raise EngineError(f"vLLM cannot load {self._folder}: {type(error).__name__}: {error}") from error
         finally:
-            _restore_threads(*before)
+            restore_threads(*before)
 
     def unload(self) -> None:
         engine, self._engine = self._engine, None
@@ -217,90 +205,3 @@ def _settle(ticket: Ticket[Generation], output: Any) -> None:
     else:
         line = first.logprobs[0]
         ticket.resolve({token: float(line[token].logprob) for token in ticket.job.tokens})
-
-
-def prepare_environment(gpu: bool) -> None:
-    """Set vLLM's environment variables that the user has not set. Before vLLM is imported."""
-    wanted = ENVIRONMENT if gpu else {**ENVIRONMENT, "TORCH_COMPILE_DISABLE": "1"}
-    for name, value in wanted.items():
-        os.environ.setdefault(name, value)
-    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"vllm\.")
-    # Dynamo reads its variable at import, which may be behind us.
-    dynamo = sys.modules.get("torch._dynamo.config")
-    if dynamo is not None and os.environ.get("TORCH_COMPILE_DISABLE") == "1":
-        dynamo.disable = True  # type: ignore[attr-defined]
-
-
-def _arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, Any]:
-    """EngineArgs by name."""
-    dtype = resolve_dtype(config.dtype, folder, gpu)
-    context = context_length(folder, config.max_model_len)
-    shared = {
-        "model": str(folder),
-        "dtype": dtype,
-        "seed": 0,
-        "trust_remote_code": False,
-        "disable_log_stats": True,
-        "generation_config": "vllm",  # sampling comes from the request alone
-        "use_tqdm_on_load": False,
-        "enable_prefix_caching": True,
-    }
-    if gpu:
-        return {**shared, "max_model_len": context}
-    per_token = cache_bytes_per_token(folder, dtype)
-    space = _cache_bytes(per_token)
-    context = min(context, space // per_token // BLOCK * BLOCK)
-    return {
-        **shared,
-        "max_model_len": context,
-        "enforce_eager": True,
-        "block_size": BLOCK,
-        "max_num_seqs": CPU_ROWS,
-        # With chunked prefill a request's own seed stops the engine on a CPU.
-        "enable_chunked_prefill": False,
-        "max_num_batched_tokens": max(context, BATCHED_TOKENS),
-        "kv_cache_memory_bytes": space,
-    }
-
-
-def _cache_bytes(per_token: int) -> int:
-    """Bytes for keys and values on a CPU; VLLM_CPU_KVCACHE_SPACE (GiB) decides where it is set."""
-    wanted = os.environ.get("VLLM_CPU_KVCACHE_SPACE")
-    if wanted and wanted.isdigit():
-        return int(wanted) << 30
-    least, most = CACHE_BYTES
-    return max(least, min(CACHE_TOKENS * per_token, most, _available_bytes() // 4))
-
-
-def _available_bytes() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _is_cpu_build() -> bool:
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _affinity() -> set[int] | None:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-
-
-def _restore_threads(set_num_threads: Any, threads: int, affinity: set[int] | None) -> None:
-    """Undo what vLLM's CPU worker does to the process: training follows in it.
-
-    It replaces ``torch.set_num_threads`` by a warning, and may bind the thread to cores.
-    """
-    import torch
-
-    torch.set_num_threads = set_num_threads
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
-    if affinity is not None and os.sched_getaffinity(0) != affinity:
-        os.sched_setaffinity(0, affinity)

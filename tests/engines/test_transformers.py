@@ -200,3 +200,19 @@ async def test_a_folder_that_is_no_model(tmp_path):
 
     with pytest.raises(UsageError, match=r"no config\.json"):
         await open_engine(ModelConfig(name=str(tmp_path), engine="transformers"))
+
+
+@pytest.mark.slow
+async def test_a_real_model_gives_the_same_answers_in_any_batch(smollm2):
+    """135M parameters in float32: batched, with a shared beginning, and one by one."""
+    engine = await open_engine(ModelConfig(name=str(smollm2), engine="transformers", dtype="float32"))
+    texts = ["What is the capital of France?", "Name three colours.", "Is it kind to lie? " * 8, "Hi"]
+    asked = [ask(text, seed, max_tokens=16, top_p=p) for text in texts for seed, p in ((1, 1.0), (2, 0.9))]
+    together = await asyncio.gather(*(engine.complete(request) for request in asked))
+    assert together == [await engine.complete(request) for request in asked]
+    picked = [pick(text, options) for text in texts for options in (("A", "B"), ("A", "B) or both"))]
+    choices = await asyncio.gather(*(engine.choose(request) for request in picked))
+    assert choices == [await engine.choose(request) for request in picked]
+    answer = await engine.complete(ask(texts[0], max_tokens=20, temperature=0.0))
+    assert "Paris" in answer.text
+    await engine.close()

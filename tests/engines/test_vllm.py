@@ -164,7 +164,7 @@ def test_cancelled_requests_are_dropped(tiny_model):
 
 
 def test_the_users_environment_wins(monkeypatch):
-    from cai.engines.vllm import prepare_environment
+    from cai.engines.vllm_settings import prepare_environment
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
     monkeypatch.delenv("VLLM_NO_USAGE_STATS", raising=False)
