@@ -9,6 +9,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cai.config import RunConfig
 from cai.constitution import constitution_schema, load_constitution
@@ -212,6 +214,37 @@ def test_the_schema_accepts_what_the_reader_accepts(folder: Path) -> None:
             jsonschema.validate(wrong, schema)
     assert schema["properties"]["prompts"]["description"]
     assert not any(isinstance(node.get("title"), str) for node in schema["properties"].values())
+
+
+_KEYS = st.sampled_from(
+    ["model", "name", "sft", "lora", "label", "clamp", "seed", "limit", "critic", "x", ""]
+)
+_PATHS = st.lists(_KEYS, min_size=1, max_size=4)
+_VALUES = st.sampled_from(
+    ["1", "-1", "x", "null", "true", "{}", "[]", "{a: 1}", "[1, 2]", "'", "{name: {b: c}}", ".nan"]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(_PATHS, _VALUES), max_size=4),
+    st.dictionaries(_PATHS.map("__".join), _VALUES, max_size=3),
+    st.dictionaries(_PATHS.map(".".join), st.none() | st.integers() | st.text(max_size=3), max_size=3),
+)
+def test_nothing_but_our_errors(
+    sets: list[tuple[list[str], str]], env: dict[str, str], flags: dict[str, Any]
+) -> None:
+    given_sets = [f"{'.'.join(path)}={value}" for path, value in sets]
+    variables = {f"CAI_{name.upper()}": value for name, value in env.items()}
+    try:
+        resolve(None, given_sets, flags, variables)
+    except CaiError as error:
+        origins = ("--", "CAI_")  # every line says which of the given things is at fault
+        assert all(line.startswith(origins) for line in str(error).splitlines())
+
+
+def test_the_shipped_preset_is_valid() -> None:
+    assert resolve(None, ["model=pocket"], {}, {}).model.name == "pocket"
 
 
 # --- cai init -----------------------------------------------------------------------------------

@@ -335,6 +335,33 @@ def test_a_line_without_an_end_spoils_only_itself(tmp_path: Path) -> None:
     assert failure.detail == "line longer than 8,388,608 characters"
 
 
+_BYTES = st.one_of(
+    st.binary(max_size=60),
+    st.lists(
+        st.sampled_from(
+            [b"prompt", b"id", b",", b'"', b"\n", b"\r", b"{", b"}", b":", b"[", b"]", b"\xff", b"\x00", b"x"]
+        ),
+        max_size=25,
+    ).map(b"".join),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["jsonl", "json", "csv", "tsv", "txt", "parquet", "jsonl.gz"]), _BYTES)
+def test_nothing_but_our_errors(
+    tmp_path_factory: pytest.TempPathFactory, suffix: str, content: bytes
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"fuzz.{suffix}"
+    path.write_bytes(content)
+    try:
+        prompts, failures = read_prompts(str(path))
+    except CaiError as error:
+        assert "\n" not in str(error).removeprefix(str(path))
+        return
+    assert all(prompt.messages[-1].content.strip() for prompt in prompts)
+    assert all(failure.reason for failure in failures)
+
+
 # --- Dialogues --------------------------------------------------------------------------------
 
 _TURN = (
