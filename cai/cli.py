@@ -103,7 +103,9 @@ def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> 
     for file in files:
         constitution = load_constitution(file)
         count = len(constitution.principles)
-        typer.echo(f"{file}: {constitution.name}, {count} principle{'s' if count != 1 else ''}, no fault found")
+        typer.echo(
+            f"{file}: {constitution.name}, {count} principle{'s' if count != 1 else ''}, no fault found"
+        )
 
 
 @app.command()

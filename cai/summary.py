@@ -10,7 +10,6 @@ from math import comb
 from pathlib import Path
 
 import typer
-import yaml
 
 from cai.config import RunConfig
 from cai.constitution import Principle, load_constitution
@@ -19,6 +18,7 @@ from cai.promptsets import load_prompts
 from cai.runfolder import RunFolder
 from cai.templates import Templates
 from cai.types import Message, Prompt, Score
+from cai.yamlfile import dump_yaml
 
 STAGES = ("base", "sft", "policy")
 _WORDS = {
@@ -93,7 +93,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     templates = Templates.load(Path(config.templates) if config.templates else None)
     constitution = load_constitution(config.constitution, templates)
     sets = load_prompts(config)
-    typer.echo(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    typer.echo(dump_yaml(config.model_dump(mode="json")))
     typer.echo(f"run folder: {folder}\n")
     typer.echo("model calls at most (answers in the journal are not asked again):")
     for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():

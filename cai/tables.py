@@ -85,9 +85,7 @@ def demonstration_row(demonstration: Demonstration) -> Row:
 
 
 def demonstration_from(row: Row) -> Demonstration:
-    return Demonstration(
-        prompt_from(row), row["response"], row["origin"], row["principle_id"], row["round"]
-    )
+    return Demonstration(prompt_from(row), row["response"], row["origin"], row["principle_id"], row["round"])
 
 
 def comparison_row(comparison: Comparison) -> Row:

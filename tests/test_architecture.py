@@ -85,7 +85,9 @@ def test_heavy_packages_are_imported_lazily(path: Path) -> None:
 def test_the_oracle_only_grades(path: Path) -> None:
     where = str(path.relative_to(PACKAGE))
     for name, line, _ in imports(path):
-        if name == "cai.pocket.oracle" or (name == "cai.pocket" and "oracle" in path.read_text().splitlines()[line - 1]):
+        if name == "cai.pocket.oracle" or (
+            name == "cai.pocket" and "oracle" in path.read_text().splitlines()[line - 1]
+        ):
             assert where.startswith("evaluation/") or where.startswith("pocket/"), (
                 f"{path}:{line}: the oracle is the judge of pocket runs; nothing that trains may see it"
             )

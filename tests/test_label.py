@@ -19,7 +19,9 @@ PAIR = Comparison("p1/0-1", PROMPT, "GOOD answer", "BAD answer")
 
 
 def principle(name: str, weight: float = 1.0) -> Principle:
-    return Principle(name, f"Be {name}.", f"critique {name}", f"revise {name}", f"Which is more {name}?", weight)
+    return Principle(
+        name, f"Be {name}.", f"critique {name}", f"revise {name}", f"Which is more {name}?", weight
+    )
 
 
 CONSTITUTION = Constitution("c", "", tuple(principle(name) for name in ("kind", "calm", "clear", "brief")))
@@ -92,7 +94,11 @@ async def test_one_order_asks_half_as_often() -> None:
 async def test_an_ensemble_averages_distinct_principles() -> None:
     def choose(request: ChoiceRequest) -> list[float]:
         p = 0.9 if "kind" in request.messages[-1].content else 0.5
-        first = p if request.messages[-1].content.index("GOOD") < request.messages[-1].content.index("BAD") else 1 - p
+        first = (
+            p
+            if request.messages[-1].content.index("GOOD") < request.messages[-1].content.index("BAD")
+            else 1 - p
+        )
         return [math.log(first), math.log(1 - first)]
 
     preference = await label(PAIR, labeler(choose, principles=4), CONSTITUTION, 0)

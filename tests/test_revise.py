@@ -106,7 +106,9 @@ async def test_rewording_one_principle_changes_only_the_rounds_that_drew_it() ->
         prompt = Prompt(f"p{i}", PROMPT.messages)
         first, second = critic(by_request("x", "y")), critic(by_request("x", "y"))
         round_ = (await revise(Response(prompt, "r"), first, before, 0)).rounds[0]
-        assert (await revise(Response(prompt, "r"), second, after, 0)).rounds[0].principle_id == round_.principle_id
+        assert (await revise(Response(prompt, "r"), second, after, 0)).rounds[
+            0
+        ].principle_id == round_.principle_id
         same = first.engine.calls == second.engine.calls  # type: ignore[attr-defined]
         assert same == (round_.principle_id != "b")
 
@@ -138,7 +140,9 @@ def test_outcomes(after: str, finish: str, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", Completion("Half a", "length"), "I cannot rewrite this.", "Like this."])
-async def test_a_faulty_revision_leaves_the_response_and_keeps_what_was_written(bad: str | Completion) -> None:
+async def test_a_faulty_revision_leaves_the_response_and_keeps_what_was_written(
+    bad: str | Completion,
+) -> None:
     transcript = await revise(FIRST, critic(by_request("Rude.", bad)), constitution("kind"), 0)
     assert transcript.final == "Like this."
     text = bad.text if isinstance(bad, Completion) else bad
@@ -166,7 +170,9 @@ def test_a_response_no_critique_objected_to_is_kept() -> None:
 
 
 def test_a_response_nobody_vouched_for_is_not_learned() -> None:
-    assert demonstrations(transcript((Outcome.NO_PROBLEM, "initial"), (Outcome.EMPTY, "initial")), "all") == []
+    assert (
+        demonstrations(transcript((Outcome.NO_PROBLEM, "initial"), (Outcome.EMPTY, "initial")), "all") == []
+    )
     assert demonstrations(Transcript(PROMPT, "initial"), "all") == []
 
 
