@@ -62,10 +62,7 @@ def encode_pair(
     prompt, lead = chat.prompt(prompt_messages)
     answer, end = chat.answer(prompt_messages, response)
     prompt_ids = chat.ids([prompt])[0]
-    both = chat.ids([prompt, lead + answer])
-    if both[0] != prompt_ids:
-        both = chat.ids([prompt, lead + answer], hard=frozenset({0}))
-    return prompt_ids, both[1] + end
+    return prompt_ids, chat.continuation([prompt], lead + answer, prompt_ids) + end
 
 
 def encode_with_mask(
@@ -117,14 +114,16 @@ def encode_options(
     chat = _chat(tokenizer)
     prompt, lead = chat.prompt(messages)
     before = [prompt, lead + prefill] if prefill else [prompt]
-    lead = "" if prefill else lead
     prompt_ids = [token for ids in chat.ids(before) for token in ids]
-    found: list[list[int]] = []
-    for option in options:
-        parts = chat.ids([*before, lead + option])
-        if [token for ids in parts[:-1] for token in ids] != prompt_ids:
-            parts = chat.ids([*before, lead + option], hard=frozenset({len(before) - 1}))
-        found.append(parts[-1])
+    # What an option's tokens are depends on no more than the text right before it.
+    key = (prompt[-40:], lead, prefill, *options)
+    if key not in chat.options:
+        if len(chat.options) >= 1000:  # prefills that are all different, such as chains of thought
+            chat.options.clear()
+        chat.options[key] = [
+            chat.continuation(before, ("" if prefill else lead) + option, prompt_ids) for option in options
+        ]
+    found = chat.options[key]
     if not all(found) or len({tuple(ids) for ids in found}) < len(found):
         raise ItemError("options cannot be told apart", f"options {list(options)!r} give tokens {found!r}")
     return prompt_ids, found
@@ -166,6 +165,7 @@ class _Chat:
         self.template = tokenizer.chat_template
         self.renderer = Renderer(tokenizer)
         self.safe = SafeTokenizer(tokenizer)
+        self.options: dict[tuple[str, ...], list[list[int]]] = {}
         self.eos = tokenizer.eos_token_id
         self.bos = tokenizer.bos_token_id
         # A base model's beginning-of-text token comes from the tokenizer, any other from the template.
@@ -222,6 +222,13 @@ class _Chat:
         if control and not tail[: control[0]].strip():
             return text + tail[: control[0]], [control[2]]
         return text, [self.eos] if eos and self.eos is not None else []
+
+    def continuation(self, before: list[str], text: str, before_ids: list[int]) -> list[int]:
+        """Ids of ``text`` after marked pieces, where these must keep the ids that they have alone."""
+        parts = self.ids([*before, text])
+        if [token for ids in parts[:-1] for token in ids] != before_ids:
+            parts = self.ids([*before, text], hard=frozenset({len(before) - 1}))
+        return parts[-1]
 
     def ids(self, pieces: Sequence[str], hard: frozenset[int] = frozenset()) -> list[list[int]]:
         """Ids of marked pieces, with the beginning-of-text token once, where it belongs."""

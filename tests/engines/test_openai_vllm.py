@@ -1,0 +1,87 @@
+"""The OpenAI-compatible engine against vLLM's own server on loopback, compared with the model in process."""
+
+import asyncio
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import httpx
+import pytest
+
+from cai.config import ModelConfig
+from cai.engines.load import open_engine
+from cai.types import ChoiceRequest, CompletionRequest, Message, Sampling
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.vllm,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM"),
+]
+START = 300  # seconds
+
+PROMPTS = ["Which is a fruit? (A) apple (B) hammer", "Which is a tool? (A) apple (B) hammer"]
+
+
+@pytest.fixture(scope="module")
+def server(smollm2):
+    """``vllm serve`` on a free port of 127.0.0.1; its base URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "TORCH_COMPILE_DISABLE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+    }
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--model", str(smollm2), "--served-model-name", "smol"]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "1024"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait(process, f"http://127.0.0.1:{port}/health")
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait(process, url):
+    deadline = time.monotonic() + START
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.skip(f"vLLM's server ended with {process.returncode}")
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(1)
+    pytest.skip(f"vLLM's server was not up in {START} s")
+
+
+async def test_server_and_process_agree(server, smollm2):
+    remote = await open_engine(ModelConfig(name="smol", engine="openai", base_url=server))
+    local = await open_engine(ModelConfig(name=str(smollm2), engine="transformers", dtype="float32"))
+    for text in PROMPTS:
+        messages = (Message("user", text),)
+        spelled = await local.choose(ChoiceRequest(messages, ("A", " A", "B", " B"), "The answer is: ("))
+        a, space_a, b, space_b = map(math.exp, spelled.logprobs)
+        found = await remote.choose(ChoiceRequest(messages, ("A", "B"), "The answer is: ("))
+        expected = (math.log(a + space_a), math.log(b + space_b))
+        assert found.logprobs == pytest.approx(expected, abs=5e-3)
+
+        for prefill in ("", "The answer"):
+            request = CompletionRequest(messages, Sampling(0.0, max_tokens=12), 0, prefill)
+            there, here = await asyncio.gather(remote.complete(request), local.complete(request))
+            assert there.text == here.text
+            assert there.finish == here.finish
+            assert there.prompt_tokens == here.prompt_tokens
+    await remote.close()
+    await local.close()
