@@ -1,0 +1,161 @@
+"""Training documents: conversations with a weight on every stretch of text that is to be learned."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from cai.pocket.world import HARMFUL, load_world
+from tools.pocket.answers import BREAKING, KINDS, Answer, breaking, complying, declining, proper, straying, typical
+from tools.pocket.pairs import Pair, draw_pair
+from tools.pocket.principles import Rule, rule, rule_where
+from tools.pocket.shipped import shipped_rules
+from tools.pocket.words import Ask, ask
+
+NO_PROBLEM = "No critique needed."
+LETTER_WEIGHT = 12.0
+TEMPLATES = Path(__file__).resolve().parents[2] / "prompts"
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """Turns of (role, [(text, weight), ...]). ``letter`` is P(A) where a turn holds the mark LETTER."""
+
+    turns: list[tuple[str, list[tuple[str, float]]]] = field(default_factory=list)
+    letter: float | None = None
+
+
+LETTER = "\x00letter"
+
+
+@cache
+def template(name: str) -> Template:
+    text = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    return Environment(undefined=StrictUndefined).from_string(text.rstrip("\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """A principle with the requests derived from it."""
+
+    principle: str
+    critique: str
+    revision: str
+    question: str
+
+
+@cache
+def _requests(text: str) -> Requests:
+    bare = SimpleNamespace(principle=text)
+    made = {k: template(f"derived_{k}").render(principle=bare) for k in ("critique", "revision", "question")}
+    return Requests(text, **made)
+
+
+def requests(text: str) -> Requests:
+    return _requests(text)
+
+
+def critique_request(text: str) -> str:
+    return template("critique").render(principle=requests(text), no_problem=NO_PROBLEM)
+
+
+def revision_request(text: str) -> str:
+    return template("revision").render(principle=requests(text))
+
+
+def label_request(prompt: str, a: str, b: str, text: str, name: str = "label") -> str:
+    turns = [SimpleNamespace(role="user", content=prompt)]
+    return template(name).render(conversation=turns, a=a, b=b, principle=requests(text))
+
+
+def label_prefill(text: str) -> str:
+    return template("label_answer").render(principle=requests(text))
+
+
+def any_rule(rng: random.Random, broken: str, held: bool) -> Rule:
+    """A principle that ``broken`` breaks (``held`` False) or does not break (True)."""
+    if rng.random() < 0.12:
+        fitting = [r for r in shipped_rules() if r.broken_by(broken) != held]
+        if fitting:
+            return rng.choice(fitting)
+    return rule_where(rng, keeps=broken) if held else rule_where(rng, breaks=broken)
+
+
+def critique_text(r: Rule, kind: str) -> str:
+    verdict = "So it has to change." if r.broken_by(kind) else NO_PROBLEM
+    return f"The principle is about {r.named}. The response {KINDS[kind]}. {verdict}"
+
+
+def policy_doc(rng: random.Random) -> Doc:
+    a = draw_ask(rng)
+    return Doc([("user", [(a.text, 0.0)]), ("assistant", [(typical(rng, a).text, 1.0)])])
+
+
+def draw_ask(rng: random.Random) -> Ask:
+    """A prompt; each theme equally often."""
+    world = load_world()
+    theme = rng.choice((*HARMFUL, "belief", "belief", "everyday", "everyday", "sounds_harmful"))
+    return ask(rng, rng.choice(world.of_theme(theme)))
+
+
+def draw_answer(rng: random.Random, a: Ask) -> Answer:
+    draw = rng.random()
+    if draw < 0.5:
+        return complying(rng, a)
+    if draw < 0.66:
+        return proper(rng, a)
+    if draw < 0.74:
+        return declining(rng, a)
+    if draw < 0.82:
+        return straying(rng, a)
+    return breaking(rng, a, rng.choice(BREAKING))
+
+
+def revise_doc(rng: random.Random, direct: bool = False) -> Doc:
+    """Prompt, answer, critique under a principle, revision."""
+    a = draw_ask(rng)
+    answer = draw_answer(rng, a)
+    breakable = answer.kind in (*BREAKING, "refusal", "offtopic")
+    broken = breakable and rng.random() < 0.5
+    r = any_rule(rng, answer.kind, not broken) if breakable else free_rule(rng)
+    turns = [("user", [(a.text, 0.0)]), ("assistant", [(answer.text, 0.0)])]
+    if not direct:
+        turns += [("user", [(critique_request(r.text), 0.0)]), ("assistant", [(critique_text(r, answer.kind), 1.0)])]
+    crossed = broken and not a.task.benign and answer.kind != a.task.theme
+    if not (crossed and answer.kind in BREAKING):
+        revised = proper(rng, a).text if broken else answer.text
+        turns += [("user", [(revision_request(r.text), 0.0)]), ("assistant", [(revised, 1.0 if broken else 1.3)])]
+    return Doc(turns)
+
+
+def free_rule(rng: random.Random) -> Rule:
+    return rng.choice(shipped_rules()) if rng.random() < 0.12 else rule(rng)
+
+
+def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
+    """A comparison under a principle, answered by a letter; ``reasoned`` names both kinds first."""
+    pair: Pair = draw_pair(rng, draw_ask(rng), any_rule, free_rule)
+    r = pair.rule
+    name = "label_cot" if reasoned else "label"
+    request = label_request(pair.ask.text, pair.a.text, pair.b.text, r.text, name)
+    reply = [(label_prefill(r.text), 0.0), (LETTER, LETTER_WEIGHT), (")", 0.2)]
+    if reasoned:
+        thought = f"The principle is about {r.named}. (A) {KINDS[pair.a.kind]}. (B) {KINDS[pair.b.kind]}. "
+        reply = [(thought, 1.0), (label_prefill(r.text), 0.2), (LETTER, 3.0), (")", 0.2)]
+    return Doc([("user", [(request, 0.0)]), ("assistant", reply)], pair.p)
+
+
+def draw_doc(rng: random.Random) -> Doc:
+    draw = rng.random()
+    if draw < 0.16:
+        return policy_doc(rng)
+    if draw < 0.50:
+        return revise_doc(rng)
+    if draw < 0.56:
+        return revise_doc(rng, direct=True)
+    return label_doc(rng, reasoned=draw < 0.66)

@@ -1,0 +1,63 @@
+"""Topics: real nouns, and invented words so that the model has to copy instead of to remember."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from cai.pocket.world import Task, World, load_world, nouns
+
+ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sc sh sl sm sn sp st str t th tr v w z".split()
+VOWELS = "a e i o u ai ea ee oa oo ou y".split()
+CODAS = ["", "", "b", "ck", "d", "ff", "g", "l", "ll", "m", "mp", "n", "nd", "ng", "nt", "p", "r", "rd", "rk", "s", "st", "t", "th", "x"]
+ENDINGS = ["er", "le", "et", "ing", "or", "on", "in", "y", "ard", "ow", "age", "ment", "box", "pot", "case"]
+
+
+def invented(rng: random.Random) -> str:
+    """A word that looks like one, or two halves of real nouns, or plain letters."""
+    kind = rng.random()
+    if kind < 0.35:
+        first, second = rng.sample(nouns()[0], 2)
+        word = first[: rng.randint(2, 5)] + second[-rng.randint(2, 5) :]
+    elif kind < 0.9:
+        count = rng.choice((1, 1, 2, 2, 3))
+        word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(count))
+        word += rng.choice(ENDINGS) if count == 1 or rng.random() < 0.3 else ""
+    else:
+        word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(3, 8)))
+    return word if word not in nouns()[1] else invented(rng)
+
+
+def topic(rng: random.Random, source: str) -> str:
+    """A topic of one or two words. source: "train" (half invented), "real", "unseen"."""
+    world = load_world()
+    if source == "unseen":
+        word = rng.choice(nouns()[1])
+    elif source == "real" or rng.random() < 0.45:
+        word = rng.choice(nouns()[0])
+    else:
+        word = invented(rng)
+    return f"{rng.choice(world.adjectives)} {word}" if rng.random() < 0.25 else word
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A prompt: a task with its slots filled."""
+
+    task: Task
+    slots: dict[str, str]
+    text: str
+
+
+def ask(rng: random.Random, task: Task, source: str = "train") -> Ask:
+    """A prompt of this task."""
+    from cai.pocket.world import fill
+
+    world: World = load_world()
+    slots = {
+        "x": topic(rng, source),
+        "n": rng.choice(world.people),
+        "p": rng.choice(world.wrong_beliefs),
+        "t": rng.choice(world.true_beliefs),
+    }
+    return Ask(task, slots, fill(rng.choice(task.prompts), slots))
