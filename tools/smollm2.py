@@ -39,7 +39,10 @@ def ensure(folder: Path = DEFAULT) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
-    model.hf_quantizer = None  # the weights are plain now; save_pretrained would ask the quantizer
+    # The weights are plain now: save_pretrained must not ask the quantizer, nor readers look for one.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     unfinished = folder.with_name(folder.name + ".part")
     shutil.rmtree(unfinished, ignore_errors=True)

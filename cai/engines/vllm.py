@@ -122,6 +122,9 @@ class VLLMWorker(Worker[Generation]):
 
     def unload(self) -> None:
         engine, self._engine = self._engine, None
+        for ticket in self._flying.values():
+            ticket.fail(EngineError(f"the engine of {self._config.name} is closed"))
+        self._flying.clear()
         if engine is None:
             return
         engine.engine_core.shutdown()
