@@ -21,6 +21,14 @@ class Device:
     gradient_checkpointing: bool
 
     @property
+    def overhead(self) -> float:
+        """What a forward and backward pass costs beside its tokens, in tokens.
+
+        Measured on a 2-core CPU at 2.6M parameters: about 40. A GPU is idle unless it gets thousands.
+        """
+        return 40.0 if self.kind == "cpu" else 8192.0
+
+    @property
     def autocast(self) -> torch.autocast:
         """The context of every forward pass."""
         return torch.autocast(self.kind, self.dtype, enabled=self.dtype != torch.float32)

@@ -8,6 +8,7 @@ training, so it takes no memory later. Resuming and finding a finished training 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def train_dpo(
 
     Raises:
         TrainingError: no usable pair, or a loss that is not finite.
-        KeyboardInterrupt: Ctrl-C or ``should_stop``; a checkpoint is saved.
+        TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
     """
     from cai.training import quiet
 
@@ -56,7 +58,7 @@ def _train(
     seed: int,
     watch: Watch,
 ) -> TrainResult:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
     from trl.trainer.dpo_config import DPOConfig as DPOArguments
 
     from cai.training import loop
@@ -70,20 +72,16 @@ def _train(
     tokenizer = loop.load_tokenizer(model)
     encoded = encode_pairs(tokenizer, pairs, config)
     base = loop.load_base(model, tokenizer, config)
-    schedule = Schedule([row.length for row in encoded.rows], config, seed)
+    # A row is two sequences, so a forward pass costs half as much per sequence.
+    schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead / 2)
+    started = time.monotonic()
     reference = _reference(base, encoded.rows, config, workspace)
     rows = datasets.Dataset.from_dict({**pair_columns(encoded.rows), **reference})
     arguments = loop.trainer_arguments(config, base, schedule.total, seed)
     arguments |= {"beta": config.beta, "precompute_ref_log_probs": True}  # so that TRL loads no reference
     with stop_requests(watch.should_stop) as stop:
-        job = Job(
-            config,
-            base.device,
-            Updates(rows, schedule, pair_batch, base.pad),
-            workspace,
-            watch.progress,
-            stop,
-        )
+        updates = Updates(rows, schedule, pair_batch, base.pad)
+        job = Job(config, base.device, updates, workspace, watch.progress, stop, started=started)
         trainer = SoftDPOTrainer(
             job,
             model=base.model,

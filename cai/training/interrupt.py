@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cai.training.result import TrainingStopped
+
 
 def _never() -> bool:
     return False
@@ -17,8 +19,8 @@ def _never() -> bool:
 def stop_requests(should_stop: Callable[[], bool] | None) -> Iterator[Callable[[], bool]]:
     """A function that says whether to stop: ``should_stop`` says so, or Ctrl-C was pressed.
 
-    A second Ctrl-C is not held back. Signals can only be caught in the main thread; elsewhere
-    ``should_stop`` alone counts.
+    After Ctrl-C a ``TrainingStopped`` becomes the KeyboardInterrupt that it was. A second Ctrl-C is not
+    held back. Signals can only be caught in the main thread; elsewhere ``should_stop`` alone counts.
     """
     asked = should_stop or _never
     if threading.current_thread() is not threading.main_thread():
@@ -34,5 +36,9 @@ def stop_requests(should_stop: Callable[[], bool] | None) -> Iterator[Callable[[
     signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield lambda: pressed.is_set() or asked()
+    except TrainingStopped as stopped:
+        if pressed.is_set():
+            raise KeyboardInterrupt(str(stopped)) from None
+        raise
     finally:
         signal.signal(signal.SIGINT, previous)

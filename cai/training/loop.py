@@ -16,7 +16,7 @@ from cai.config import LoraConfig, OptimizerConfig
 from cai.errors import TrainingError
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings
-from cai.training.result import TrainResult
+from cai.training.result import TrainingStopped, TrainResult
 from cai.training.rows import Encoded, PairRow, SFTRow
 
 
@@ -85,7 +85,7 @@ def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "gradient_checkpointing": base.device.gradient_checkpointing,
-        "seed": seed,
+        "seed": seed % 2**32,  # what numpy takes
         "max_length": None,  # rows.py has quarantined longer rows
         "remove_unused_columns": False,
         "dataloader_pin_memory": False,
@@ -108,7 +108,7 @@ def run(trainer: Any, base: Base, encoded: Encoded[SFTRow] | Encoded[PairRow]) -
         job.history.extend(resumed[1]["history"])
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
     if job.stopped:
-        raise KeyboardInterrupt(
+        raise TrainingStopped(
             f"training stopped after update {trainer.state.global_step} of {trainer.state.max_steps}; "
             "a checkpoint is saved. Run the same command again to go on from there."
         )

@@ -22,7 +22,7 @@ def before_import() -> None:
 def quiet() -> Iterator[None]:
     """Errors alone pass while the context lasts."""
     before_import()
-    from datasets.utils.logging import disable_progress_bar as datasets_bar_off  # type: ignore[import-untyped]
+    from datasets.utils.logging import disable_progress_bar as datasets_bar_off
     from transformers.utils.logging import disable_progress_bar as transformers_bar_off
 
     datasets_bar_off()

@@ -7,10 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cai.errors import CaiError
 from cai.types import Failure
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every update with (step, total steps, figures of this update)."""
+
+
+class TrainingStopped(CaiError):
+    """``should_stop`` asked for it; a checkpoint is saved and the same call goes on from there."""
+
+    exit_code = 130
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which rows make up which update, and the learning rate of each. Pure, and the same for the same seed.
 
 Every update is a random draw of ``batch_size`` rows without replacement within an epoch. Rows are grouped
-by length *inside* an update: sorted, then cut into micro-batches. So a micro-batch holds rows of nearly
+by length *inside* an update: sorted, then cut where it costs least. So a micro-batch holds rows of nearly
 equal length and little padding, while the rows of an update, and hence its gradient, are those of plain
 shuffling. (Sorting across updates pads a little less, but gives updates of only short or only long rows.)
 """
@@ -21,11 +21,15 @@ Update = list[list[int]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """The updates of a training over rows of the given lengths."""
+    """The updates of a training over rows of the given lengths.
+
+    ``overhead`` is what a forward pass costs beside its tokens, in tokens per sequence of a row.
+    """
 
     lengths: Sequence[int]
     config: OptimizerConfig
     seed: int
+    overhead: float = 0.0
 
     @property
     def updates_per_epoch(self) -> int:
@@ -43,11 +47,36 @@ class Schedule:
         order = list(range(len(self.lengths)))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         rows = order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
-        if self.config.group_by_length:
-            # The longest first: a batch that does not fit into memory fails at once.
-            rows.sort(key=lambda row: (-self.lengths[row], row))
         size = self.config.micro_batch_size
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+        if not self.config.group_by_length:
+            return [rows[start : start + size] for start in range(0, len(rows), size)]
+        # The longest first: a batch that does not fit into memory fails at once.
+        rows.sort(key=lambda row: (-self.lengths[row], row))
+        return [
+            rows[start:end] for start, end in cuts([self.lengths[row] for row in rows], size, self.overhead)
+        ]
+
+
+def cuts(lengths: Sequence[int], size: int, overhead: float) -> list[tuple[int, int]]:
+    """Cut descending ``lengths`` into runs of at most ``size``; least Σ (count · longest + overhead).
+
+    Dynamic programming over the end of the last run, O(len(lengths) · size).
+    """
+    best = [0.0]
+    starts = [0]
+    for end in range(1, len(lengths) + 1):
+        cost, start = min(
+            (best[start] + (end - start) * lengths[start] + overhead, start)
+            for start in range(max(0, end - size), end)
+        )
+        best.append(cost)
+        starts.append(start)
+    runs = []
+    end = len(lengths)
+    while end > 0:
+        runs.append((starts[end], end))
+        end = starts[end]
+    return runs[::-1]
 
 
 def learning_rate_factor(step: int, total: int, config: OptimizerConfig) -> float:

@@ -31,7 +31,8 @@ def train_sft(
 
     Raises:
         TrainingError: no usable row, or a loss that is not finite.
-        KeyboardInterrupt: Ctrl-C or ``should_stop``; a checkpoint is saved.
+        TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
     """
     from cai.training import quiet
 
@@ -54,7 +55,7 @@ def _train(
     seed: int,
     watch: Watch,
 ) -> TrainResult:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
     from trl.trainer.sft_config import SFTConfig as SFTArguments
 
     from cai.training import loop
@@ -67,7 +68,7 @@ def _train(
     tokenizer = loop.load_tokenizer(model)
     encoded = encode_examples(tokenizer, examples, config)
     base = loop.load_base(model, tokenizer, config)
-    schedule = Schedule([row.length for row in encoded.rows], config, seed)
+    schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead)
     rows = datasets.Dataset.from_dict(
         {
             "prompt_ids": [list(row.prompt) for row in encoded.rows],
@@ -77,9 +78,8 @@ def _train(
     )
     arguments = loop.trainer_arguments(config, base, schedule.total, seed)
     with stop_requests(watch.should_stop) as stop:
-        job = Job(
-            config, base.device, Updates(rows, schedule, sft_batch, base.pad), workspace, watch.progress, stop
-        )
+        updates = Updates(rows, schedule, sft_batch, base.pad)
+        job = Job(config, base.device, updates, workspace, watch.progress, stop)
         trainer = UpdateSFTTrainer(
             job,
             model=base.model,

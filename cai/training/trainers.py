@@ -38,7 +38,10 @@ from cai.training.scoring import completion_logprobs
 
 @dataclass
 class Job:
-    """What the trainers below need to know beyond TRL's own arguments, and what they have done so far."""
+    """What the trainers below need to know beyond TRL's own arguments, and what they have done so far.
+
+    ``started`` is set before DPO's pass over the reference, so that tokens per second count it.
+    """
 
     config: OptimizerConfig
     device: Device
