@@ -8,7 +8,7 @@ import torch
 
 from cai.config import OptimizerConfig
 
-_SMALL = 50_000_000
+_SMALL = 20_000_000
 _LARGE = 1_000_000_000
 
 
@@ -45,7 +45,8 @@ def settings(config: OptimizerConfig, parameters: int, where: str | None = None)
     """The settings for a model with so many parameters.
 
     ``auto`` is bfloat16 on a GPU and for larger models on a CPU that multiplies bfloat16 natively; float32
-    for small ones, where casting costs what the products gain and runs then repeat bit for bit.
+    for small ones, where it gains little and runs repeat bit for bit. (Measured with AMX, one thread, forward
+    and backward: 1.3 times as fast at 5M parameters, 1.6 at 30M, 1.5 at 135M.)
     Recomputing activations is slower and only pays where memory is short: for large models on a GPU.
     """
     where = where or kind()

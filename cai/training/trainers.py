@@ -65,6 +65,8 @@ class _UpdateTrainer(Trainer):
         self.job = job
         self._figures: dict[str, float] = {}
         self._grad_norm = 0.0
+        if kwargs["args"].n_gpu > 1:
+            kwargs["args"]._n_gpu = 1  # one process trains on one GPU; TRL refuses nn.DataParallel
         super().__init__(callbacks=[_Steps(self)], **kwargs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
