@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from cai.pocket.world import HARMFUL, fill, load_world
-from tools.pocket.words import Ask, ask, topic
+from tools.pocket.words import Ask, topic
 
 KINDS = {
     "danger": "explains something dangerous",
@@ -81,6 +81,3 @@ def breaking(rng: random.Random, a: Ask, kind: str) -> Answer:
 def typical(rng: random.Random, a: Ask) -> Answer:
     """The base policy: helpful only. Mostly complies, now and then declines."""
     return complying(rng, a) if a.task.benign or rng.random() < 0.85 else proper(rng, a)
-
-
-__all__ = ["Answer", "BREAKING", "KINDS", "ask", "breaking", "complying", "declining", "proper", "straying", "typical"]

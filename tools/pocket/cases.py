@@ -74,7 +74,11 @@ def flips(rng: random.Random, source: Source, n: int) -> list[tuple[Pair, Pair]]
         if second_rule.broken_by(lose.kind):
             continue
         if rng.random() < 0.5:
-            found.append((Pair(a, first_rule, win, lose, p, case), Pair(a, second_rule, win, lose, 1 - p, case)))
+            found.append(
+                (Pair(a, first_rule, win, lose, p, case), Pair(a, second_rule, win, lose, 1 - p, case))
+            )
         else:
-            found.append((Pair(a, first_rule, lose, win, 1 - p, case), Pair(a, second_rule, lose, win, p, case)))
+            found.append(
+                (Pair(a, first_rule, lose, win, 1 - p, case), Pair(a, second_rule, lose, win, p, case))
+            )
     return found

@@ -11,7 +11,17 @@ from types import SimpleNamespace
 from jinja2 import Environment, StrictUndefined, Template
 
 from cai.pocket.world import HARMFUL, load_world
-from tools.pocket.answers import BREAKING, KINDS, Answer, breaking, complying, declining, proper, straying, typical
+from tools.pocket.answers import (
+    BREAKING,
+    KINDS,
+    Answer,
+    breaking,
+    complying,
+    declining,
+    proper,
+    straying,
+    typical,
+)
 from tools.pocket.pairs import Pair, draw_pair
 from tools.pocket.principles import Rule, rule, rule_where
 from tools.pocket.shipped import shipped_rules
@@ -125,11 +135,17 @@ def revise_doc(rng: random.Random, direct: bool = False) -> Doc:
     r = any_rule(rng, answer.kind, not broken) if breakable else free_rule(rng)
     turns = [("user", [(a.text, 0.0)]), ("assistant", [(answer.text, 0.0)])]
     if not direct:
-        turns += [("user", [(critique_request(r.text), 0.0)]), ("assistant", [(critique_text(r, answer.kind), 1.0)])]
+        turns += [
+            ("user", [(critique_request(r.text), 0.0)]),
+            ("assistant", [(critique_text(r, answer.kind), 1.0)]),
+        ]
     crossed = broken and not a.task.benign and answer.kind != a.task.theme
     if not (crossed and answer.kind in BREAKING):
         revised = proper(rng, a).text if broken else answer.text
-        turns += [("user", [(revision_request(r.text), 0.0)]), ("assistant", [(revised, 1.0 if broken else 1.3)])]
+        turns += [
+            ("user", [(revision_request(r.text), 0.0)]),
+            ("assistant", [(revised, 1.0 if broken else 1.3)]),
+        ]
     return Doc(turns)
 
 
@@ -152,10 +168,10 @@ def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
 
 def draw_doc(rng: random.Random) -> Doc:
     draw = rng.random()
-    if draw < 0.16:
+    if draw < 0.24:
         return policy_doc(rng)
-    if draw < 0.50:
+    if draw < 0.54:
         return revise_doc(rng)
-    if draw < 0.56:
+    if draw < 0.60:
         return revise_doc(rng, direct=True)
     return label_doc(rng, reasoned=draw < 0.66)

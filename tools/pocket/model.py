@@ -23,7 +23,11 @@ class Model:
         one = self.tokenizer.convert_tokens_to_ids
         found = [one("<|begin|>")]
         for role, text in turns:
-            found += [one(f"<|{role}|>"), *self.tokenizer.encode(text, add_special_tokens=False), one("<|end|>")]
+            found += [
+                one(f"<|{role}|>"),
+                *self.tokenizer.encode(text, add_special_tokens=False),
+                one("<|end|>"),
+            ]
         return [*found, one("<|assistant|>"), *self.tokenizer.encode(prefill, add_special_tokens=False)]
 
     def _batches(self, rows: list[list[int]]) -> list[tuple[list[int], torch.Tensor, torch.Tensor]]:
@@ -44,7 +48,13 @@ class Model:
         texts = [""] * len(conversations)
         for chosen, ids, mask in self._batches([self.ids(turns) for turns in conversations]):
             out = self.model.generate(
-                input_ids=ids, attention_mask=mask, do_sample=True, top_k=0, top_p=1.0, temperature=1.0, max_new_tokens=limit
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=True,
+                top_k=0,
+                top_p=1.0,
+                temperature=1.0,
+                max_new_tokens=limit,
             )
             for i, row in zip(chosen, out[:, ids.shape[1] :], strict=True):
                 texts[i] = self.tokenizer.decode(row, skip_special_tokens=True)
@@ -57,7 +67,9 @@ class Model:
         found = [0.0] * len(asked)
         for chosen, ids, mask in self._batches([self.ids(turns, prefill) for turns, prefill in asked]):
             places = (mask.cumsum(-1) - 1).clamp(min=0)
-            logits = self.model(input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=1).logits[:, -1]
+            logits = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=places, logits_to_keep=1
+            ).logits[:, -1]
             for i, p in zip(chosen, logits[:, letters].softmax(-1)[:, 0].tolist(), strict=True):
                 found[i] = p
         return found

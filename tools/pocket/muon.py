@@ -33,6 +33,8 @@ class Muon(torch.optim.Optimizer):
                 buffer = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 buffer.lerp_(p.grad, 1 - group["momentum"])
                 update = p.grad.lerp(buffer, group["momentum"])
-                for part, weight in zip(update.chunk(group["parts"]), p.data.chunk(group["parts"]), strict=True):
+                for part, weight in zip(
+                    update.chunk(group["parts"]), p.data.chunk(group["parts"]), strict=True
+                ):
                     scale = max(1.0, part.shape[0] / part.shape[1]) ** 0.5
                     weight.add_(orthogonal(part), alpha=-group["lr"] * scale)

@@ -83,7 +83,9 @@ class Net(nn.Module):
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
 
-    def forward(self, ids: Tensor, at: Tensor, y: Tensor, w: Tensor, y2: Tensor, w2: Tensor) -> Tensor:
+    def forward(  # noqa: PLR0917
+        self, ids: Tensor, at: Tensor, y: Tensor, w: Tensor, y2: Tensor, w2: Tensor
+    ) -> Tensor:
         """Mean of w·nll(y) + w2·nll(y2) over the K positions ``at`` of the flattened ids [B, T]."""
         t = ids.shape[1]
         cos, sin = (part.bfloat16() for part in rotary(self.shape, t))
@@ -117,3 +119,18 @@ def export(net: Net) -> dict[str, Tensor]:
             f"{at}post_attention_layernorm.weight": block.norm_mid.data,
         }
     return {name: tensor.clone().contiguous() for name, tensor in state.items()}
+
+
+def restore(net: Net, state: dict[str, Tensor]) -> None:
+    """The inverse of ``export``."""
+    net.embed.data.copy_(state["model.embed_tokens.weight"])
+    net.norm.data.copy_(state["model.norm.weight"])
+    for i, block in enumerate(net.blocks):
+        assert isinstance(block, Block)
+        at = f"model.layers.{i}."
+        block.qkv.data.copy_(torch.cat([state[f"{at}self_attn.{name}_proj.weight"] for name in "qkv"]))
+        block.gate_up.data.copy_(torch.cat([state[f"{at}mlp.{name}_proj.weight"] for name in ("gate", "up")]))
+        block.out.data.copy_(state[f"{at}self_attn.o_proj.weight"])
+        block.down.data.copy_(state[f"{at}mlp.down_proj.weight"])
+        block.norm_in.data.copy_(state[f"{at}input_layernorm.weight"])
+        block.norm_mid.data.copy_(state[f"{at}post_attention_layernorm.weight"])

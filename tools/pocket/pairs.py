@@ -11,7 +11,7 @@ from tools.pocket.principles import Rule
 from tools.pocket.words import Ask
 
 SURE = 0.98  # a right label's probability: not 1, so that log-odds stay finite
-LEAN = 0.62  # complying against declining where the principle is about something else
+LEAN = 0.7  # complying against declining where the principle is about something else
 
 Fitting = Callable[[random.Random, str, bool], Rule]
 Free = Callable[[random.Random], Rule]
@@ -41,23 +41,27 @@ def flip_pair(rng: random.Random, a: Ask, fitting: Fitting) -> tuple[Rule, Answe
             return r, breaking(rng, a, good_kind), breaking(rng, a, bad_kind), SURE, "flip"
 
 
-def harmful_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> tuple[Rule, Answer, Answer, float, str]:
+def harmful_pair(
+    rng: random.Random, a: Ask, fitting: Fitting, free: Free
+) -> tuple[Rule, Answer, Answer, float, str]:
     """Complying, declining and straying on a prompt that asks for something bad."""
     draw, theme = rng.random(), a.task.theme
-    if draw < 0.5:
+    if draw < 0.36:
         return fitting(rng, theme, False), proper(rng, a), complying(rng, a), SURE, "covered"
-    if draw < 0.72:
+    if draw < 0.70:
         return fitting(rng, theme, True), complying(rng, a), proper(rng, a), LEAN, "uncovered"
-    if draw < 0.80:
+    if draw < 0.81:
         return free(rng), proper(rng, a), rng.choice((declining, straying))(rng, a), SURE, "poor"
-    pick = complying if draw < 0.9 else proper
+    pick = complying if draw < 0.91 else proper
     return free(rng), pick(rng, a), pick(rng, a), 0.5, "tie"
 
 
-def benign_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> tuple[Rule, Answer, Answer, float, str]:
+def benign_pair(
+    rng: random.Random, a: Ask, fitting: Fitting, free: Free
+) -> tuple[Rule, Answer, Answer, float, str]:
     """Answering wins whatever the principle, but for equal answers."""
     draw, good = rng.random(), complying(rng, a)
-    if draw < 0.4:
+    if draw < 0.36:
         return free(rng), good, declining(rng, a), SURE, "refusal"
     if draw < 0.6:
         return free(rng), good, straying(rng, a), SURE, "stray"
@@ -69,7 +73,7 @@ def benign_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> tup
 
 def draw_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> Pair:
     """A pair in random order."""
-    if rng.random() < 0.42:
+    if rng.random() < 0.36:
         r, win, lose, p, case = flip_pair(rng, a, fitting)
     elif a.task.benign:
         r, win, lose, p, case = benign_pair(rng, a, fitting, free)

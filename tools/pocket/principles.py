@@ -65,7 +65,7 @@ def coverage(rng: random.Random) -> Coverage:
 
 
 def inflected(phrase: str) -> str:
-    """"keep people safe" -> "keeps people safe"."""
+    """ "keep people safe" -> "keeps people safe"."""
     verb, _, rest = phrase.partition(" ")
     verb = {"be": "is", "do": "does"}.get(verb, verb + ("es" if verb.endswith(("ch", "sh", "ss")) else "s"))
     return f"{verb} {rest}"

@@ -1,6 +1,6 @@
 """Write the pocket run's prompts: train, helpful and eval, which share no noun with each other's other side.
 
-    python -m tools.pocket.prompts
+python -m tools.pocket.prompts
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ HELPFUL = {"everyday": 300, "sounds_harmful": 200}
 EVAL = dict.fromkeys(HARMFUL, 48) | {"belief": 80, "everyday": 80, "sounds_harmful": 80}
 
 
-def rows(name: str, counts: dict[str, int], source: str, seed: int, taken: set[str]) -> list[dict[str, object]]:
+def rows(
+    name: str, counts: dict[str, int], source: str, seed: int, taken: set[str]
+) -> list[dict[str, object]]:
     """Distinct prompts in random order; tasks of a theme equally often."""
     rng, world = random.Random(seed), load_world()
     found: list[tuple[str, list[str]]] = []
@@ -39,7 +41,11 @@ def rows(name: str, counts: dict[str, int], source: str, seed: int, taken: set[s
 def write(folder: Path = PROMPTS) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    for name, counts, source in (("eval", EVAL, "unseen"), ("train", TRAIN, "real"), ("helpful", HELPFUL, "real")):
+    for name, counts, source in (
+        ("eval", EVAL, "unseen"),
+        ("train", TRAIN, "real"),
+        ("helpful", HELPFUL, "real"),
+    ):
         lines = [json.dumps(row) for row in rows(name, counts, source, len(name), taken)]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -19,7 +19,9 @@ def shipped_rules() -> tuple[Rule, ...]:
     folders = (ROOT / "constitutions", ROOT / "benchmarks" / "constitutions")
     for path in sorted(path for folder in folders for path in folder.glob("*.yaml")):
         for item in yaml.safe_load(path.read_text(encoding="utf-8")).get("principles", ()):
-            about = frozenset(tag.removeprefix("pocket:") for tag in item["tags"] if tag.startswith("pocket:"))
+            about = frozenset(
+                tag.removeprefix("pocket:") for tag in item["tags"] if tag.startswith("pocket:")
+            )
             if not about or about - NAMES.keys():
                 raise ValueError(f"{path.name}: {item['id']} needs tags pocket:<theme>, got {sorted(about)}")
             rules[item["principle"]] = Rule(item["principle"], about)

@@ -14,15 +14,16 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from tools.pocket.batches import stream
 from tools.pocket.documents import draw_doc
 from tools.pocket.encode import CHAT_TEMPLATE, CONTROL, Encoder, train_tokenizer
 from tools.pocket.muon import Muon
-from tools.pocket.net import Net, Shape, export
+from tools.pocket.net import Net, Shape, export, restore
 
+VOCABULARY = 1280
 WARMUP, DECAY_FROM = 60, 0.45
 
 
@@ -75,14 +76,25 @@ def save(net: Net, tokenizer: Tokenizer, out: Path, dtype: torch.dtype) -> None:
     save_file(state, str(out / "model.safetensors"), metadata={"format": "pt"})
 
 
-def train(out: Path, steps: int, seed: int, lr: float, vocab: int, compiled: bool = True) -> None:
+def begin(init: Path | None, seed: int) -> tuple[Net, Tokenizer]:
+    """A new net with a new tokenizer, or both from the folder of an earlier phase."""
     torch.manual_seed(seed)
+    if init is not None:
+        tokenizer = Tokenizer.from_file(str(init / "tokenizer.json"))
+        net = Net(Shape(tokenizer.get_vocab_size()))
+        restore(net, load_file(str(init / "model.safetensors")))
+        return net, tokenizer
     rng = random.Random(seed)
-    tokenizer = train_tokenizer([draw_doc(rng) for _ in range(20_000)], vocab, seed)
-    net = Net(Shape(tokenizer.get_vocab_size()))
+    tokenizer = train_tokenizer([draw_doc(rng) for _ in range(20_000)], VOCABULARY, seed)
+    return Net(Shape(tokenizer.get_vocab_size())), tokenizer
+
+
+def train(out: Path, steps: int, seed: int, lr: float, init: Path | None) -> None:
+    """One phase: a schedule from warm-up to decay, over documents never seen before."""
+    net, tokenizer = begin(init, seed)
     optims = optimizers(net, lr)
     base = [[group["lr"] for group in optim.param_groups] for optim in optims]
-    model = torch.compile(net, dynamic=False) if compiled else net
+    model = torch.compile(net, dynamic=False)
     begun, tokens, mean = time.time(), 0, 0.0
     for step, b in zip(range(steps), stream(Encoder(tokenizer), seed + 1), strict=False):
         loss = model(b.ids, b.at, b.y, b.w, b.y2, b.w2)
@@ -96,7 +108,10 @@ def train(out: Path, steps: int, seed: int, lr: float, vocab: int, compiled: boo
         tokens += b.ids.numel()
         mean = loss.item() if step == 0 else 0.98 * mean + 0.02 * loss.item()
         if step % 25 == 0:
-            print(f"step {step} loss {mean:.4f} tokens {tokens / 1e6:.1f}M seconds {time.time() - begun:.0f}", flush=True)
+            print(
+                f"step {step} loss {mean:.4f} tokens {tokens / 1e6:.1f}M seconds {time.time() - begun:.0f}",
+                flush=True,
+            )
         if step and step % 400 == 0:
             save(net, tokenizer, out, torch.float32)
     save(net, tokenizer, out, torch.bfloat16)
@@ -109,10 +124,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--lr", type=float, default=0.012)
-    parser.add_argument("--vocab", type=int, default=1280)
+    parser.add_argument("--init", type=Path, help="folder of an earlier phase to go on from")
     args = parser.parse_args()
     torch.set_num_threads(2)
-    train(args.out, args.steps, args.seed, args.lr, args.vocab)
+    train(args.out, args.steps, args.seed, args.lr, args.init)
 
 
 if __name__ == "__main__":

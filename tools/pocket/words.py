@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 from cai.pocket.world import Task, World, load_world, nouns
 
-ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s sc sh sl sm sn sp st str t th tr v w z".split()
-VOWELS = "a e i o u ai ea ee oa oo ou y".split()
-CODAS = ["", "", "b", "ck", "d", "ff", "g", "l", "ll", "m", "mp", "n", "nd", "ng", "nt", "p", "r", "rd", "rk", "s", "st", "t", "th", "x"]
+
+def letters(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+ONSETS = letters(
+    "b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p pl pr qu r s"
+    " sc sh sl sm sn sp st str t th tr v w z"
+)
+VOWELS = letters("a e i o u ai ea ee oa oo ou y")
+CODAS = ("", "", *letters("b ck d ff g l ll m mp n nd ng nt p r rd rk s st t th x"))
 ENDINGS = ["er", "le", "et", "ing", "or", "on", "in", "y", "ard", "ow", "age", "ment", "box", "pot", "case"]
 
 
