@@ -16,13 +16,7 @@ from pathlib import Path
 import torch
 
 from cai.config import ModelConfig
-from cai.engines.checkpoint import (
-    SMALL,
-    cache_bytes_per_token,
-    has_gpu,
-    parameter_count,
-    resolve_dtype,
-)
+from cai.engines.checkpoint import cache_bytes_per_token, has_gpu, resolve_dtype
 from cai.engines.forward import CausalModel
 from cai.engines.local import ChoiceJob, CompletionJob, TextSide
 from cai.engines.sampling import Drawer, Noise
@@ -33,7 +27,7 @@ from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
 MAX_ROWS = {"cpu": 128, "cuda": 256}
 CACHE_BYTES = {"cpu": 3 << 29, "cuda": 8 << 30}  # keys and values of one batch at most
 GRID = 2.0**-10  # nats
-GRID_CLOSE = {"small": 1e-5, "large": 5e-5}  # rounding is up to 1e-6 at 5M weights, 1e-5 at 135M
+GRID_CLOSE = 3e-5  # rounding in the model came to 1e-5 at most, with 3M and with 135M weights
 SHRINK = 0.75  # finished rows are dropped when at most this share of the batch is still running
 PREFIX = 48  # jobs with the same first tokens are batched together, to share their beginning
 
@@ -94,7 +88,6 @@ class TransformersWorker(Worker[AnyJob]):
             raise EngineError(f"the model in {self._folder} cannot be loaded: {error}") from error
         model = model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
         self._model = CausalModel(model.to("cuda") if torch.cuda.is_available() else model)
-        self._grid_close = GRID_CLOSE["small" if parameter_count(self._folder) < SMALL else "large"]
         self._exact = dtype == "float32" and self._model.device.type == "cpu"
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
         self._budget = CACHE_BYTES[self._model.device.type] // cache_bytes_per_token(self._folder, dtype)
@@ -216,7 +209,7 @@ class TransformersWorker(Worker[AnyJob]):
         values = _sums(logits, options)
         if not self._exact:
             return values
-        if any(abs((value / GRID) % 1 - 0.5) < self._grid_close / GRID for value in values):
+        if any(abs((value / GRID) % 1 - 0.5) < GRID_CLOSE / GRID for value in values):
             values = _sums(self._model.alone(row, keep=len(options[0])), options)
         return [round(value / GRID) * GRID for value in values]
 
