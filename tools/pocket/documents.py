@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ from tools.pocket.words import Ask, ask
 
 NO_PROBLEM = "No critique needed."
 LETTER_WEIGHT = 12.0
+TOPIC_WEIGHT = 2.5
 TEMPLATES = Path(__file__).resolve().parents[2] / "prompts"
 
 
@@ -103,7 +105,19 @@ def critique_text(r: Rule, kind: str) -> str:
 
 def policy_doc(rng: random.Random) -> Doc:
     a = draw_ask(rng)
-    return Doc([("user", [(a.text, 0.0)]), ("assistant", [(typical(rng, a).text, 1.0)])])
+    return Doc([("user", [(a.text, 0.0)]), ("assistant", learned(typical(rng, a).text, a.slots["x"], 1.0))])
+
+
+def learned(text: str, topic: str, weight: float) -> list[tuple[str, float]]:
+    """The text in stretches, the topic counting more: copying it is the hard part.
+
+    Cut only where the tokenizer cuts anyway (before a space, after a word), so that ids stay the same.
+    """
+    pieces = re.split(rf" {re.escape(topic)}(?![\w-])", text)
+    stretches = [(pieces[0], weight)]
+    for piece in pieces[1:]:
+        stretches += [(f" {topic}", weight * TOPIC_WEIGHT), (piece, weight)]
+    return [(piece, w) for piece, w in stretches if piece]
 
 
 def draw_ask(rng: random.Random) -> Ask:
@@ -144,7 +158,7 @@ def revise_doc(rng: random.Random, direct: bool = False) -> Doc:
         revised = proper(rng, a).text if broken else answer.text
         turns += [
             ("user", [(revision_request(r.text), 0.0)]),
-            ("assistant", [(revised, 1.0 if broken else 1.3)]),
+            ("assistant", learned(revised, a.slots["x"], 1.0 if broken else 1.3)),
         ]
     return Doc(turns)
 
@@ -168,10 +182,10 @@ def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
 
 def draw_doc(rng: random.Random) -> Doc:
     draw = rng.random()
-    if draw < 0.24:
+    if draw < 0.32:
         return policy_doc(rng)
-    if draw < 0.54:
-        return revise_doc(rng)
     if draw < 0.60:
+        return revise_doc(rng)
+    if draw < 0.67:
         return revise_doc(rng, direct=True)
-    return label_doc(rng, reasoned=draw < 0.66)
+    return label_doc(rng, reasoned=draw < 0.72)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
+from functools import cache
 
 from cai.pocket.world import Task, World, load_world, nouns
 
@@ -21,13 +23,33 @@ CODAS = ("", "", *letters("b ck d ff g l ll m mp n nd ng nt p r rd rk s st t th 
 ENDINGS = ["er", "le", "et", "ing", "or", "on", "in", "y", "ard", "ow", "age", "ment", "box", "pot", "case"]
 
 
+@cache
+def stock() -> tuple[str, ...]:
+    """Every word of the world's sentences and every training noun."""
+    texts = " ".join(
+        text for task in load_world().tasks for text in (*task.prompts, *task.comply, *task.safe)
+    )
+    return tuple(sorted({w for w in re.findall(r"[a-z]+", texts.lower()) if len(w) > 2})) + nouns()[0]
+
+
+def fragment(rng: random.Random) -> str:
+    """Some letters in a row of a known word: they come as tokens that the model knows from elsewhere."""
+    word = rng.choice(stock())
+    start = rng.randint(0, max(0, len(word) - 3))
+    return word[start : start + rng.randint(2, 6)]
+
+
 def invented(rng: random.Random) -> str:
     """A word that looks like one, or two halves of real nouns, or plain letters."""
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.2:
         first, second = rng.sample(nouns()[0], 2)
         word = first[: rng.randint(2, 5)] + second[-rng.randint(2, 5) :]
-    elif kind < 0.9:
+    elif kind < 0.3:
+        word = "".join(rng.sample(nouns()[0], 2))
+    elif kind < 0.6:
+        word = "".join(fragment(rng) for _ in range(rng.choice((1, 2, 2, 3))))
+    elif kind < 0.92:
         count = rng.choice((1, 1, 2, 2, 3))
         word = "".join(rng.choice(ONSETS) + rng.choice(VOWELS) + rng.choice(CODAS) for _ in range(count))
         word += rng.choice(ENDINGS) if count == 1 or rng.random() < 0.3 else ""
