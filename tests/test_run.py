@@ -16,10 +16,15 @@ from cai.tables import comparison_from, preference_from, transcript_from
 
 pytestmark = pytest.mark.slow
 
-SMALL = (
-    "--engine=transformers --limit=12 --set=evaluate.limit=16 --set=sft.batch_size=8 --set=dpo.batch_size=4 "
-    "--set=sft.max_steps=3 --set=dpo.max_steps=3"
-).split()
+SMALL = [
+    "--engine=transformers",
+    "--limit=12",
+    "--set=evaluate.limit=16",
+    "--set=sft.batch_size=8",
+    "--set=dpo.batch_size=4",
+    "--set=sft.max_steps=3",
+    "--set=dpo.max_steps=3",
+]
 
 
 def cai(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -81,7 +86,8 @@ def test_checkpoints_load_in_another_process(finished: Path) -> None:
         "    tokenizer = AutoTokenizer.from_pretrained(path)\n"
         "    ids = tokenizer.apply_chat_template([{'role': 'user', 'content': 'hello'}], "
         "add_generation_prompt=True, return_tensors='pt', return_dict=True)\n"
-        "    assert model.generate(**ids, max_new_tokens=4, do_sample=False).shape[1] > ids['input_ids'].shape[1]\n"
+        "    answer = model.generate(**ids, max_new_tokens=4, do_sample=False)\n"
+        "    assert answer.shape[1] > ids['input_ids'].shape[1]\n"
     )
     paths = [str(finished / "run/checkpoints" / name) for name in ("sft", "policy")]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
