@@ -74,13 +74,13 @@ class _Merged:
         return here
 
     def problem(self, fault: Fault) -> Problem:
-        """The fault, shown where the nearest value at, above or below its path was written."""
+        """The fault, shown where the nearest value at, below or above its path was written."""
         path = fault.path
-        for end in range(len(path), 0, -1):
-            if path[:end] in self.origins:
-                return self.origins[path[:end]](fault)
-        below = next((o for p, o in self.origins.items() if p[: len(path)] == path), None)
-        return below(fault) if below else Problem("configuration", fault.message)
+        # Whoever wrote below a path made it what it is; whoever wrote above may know nothing of it.
+        below = [place for place in self.origins if place[: len(path)] == path]
+        above = [path[:end] for end in range(len(path) - 1, 0, -1) if path[:end] in self.origins]
+        nearest = path if path in self.origins else next(iter([*below, *above]), None)
+        return self.origins[nearest](fault) if nearest else Problem("configuration", fault.message)
 
 
 def resolve(

@@ -103,7 +103,7 @@ def test_a_good_file_is_called_good(tmp_path: Path) -> None:
     [
         (["run", "--bogus"], "--bogus"),
         (["runn"], "runn"),
-        (["run", "--limit", "many"], "many"),
+        (["run", "--limit", "many"], "valid integer"),
         (["run", "--limit", "0", "--dry-run"], "limit"),
         (["run", "--constitution", "harmles", "--dry-run"], "did you mean 'harmless'"),
         (["run", "--set", "sft.learning_rat=1", "--dry-run"], "did you mean 'learning_rate'"),

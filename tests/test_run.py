@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SMALL = [
     "--engine=transformers",
     "--limit=12",
-    "--set=evaluate.limit=16",
+    "--set=evaluate.limit=80",
     "--set=sft.batch_size=8",
     "--set=dpo.batch_size=4",
     "--set=sft.max_steps=3",
