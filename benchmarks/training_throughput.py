@@ -9,7 +9,7 @@ medians, printed with the range of the pairwise ratios. Padding is not counted. 
 writing models is counted for neither.
 
 ``--cpu-time`` is for a machine that others use at the same time: CPU seconds on one thread instead of wall
-seconds (and, on our side alone, with loading and writing). ``--tuned`` adds TRL with better settings: no
+seconds. ``--tuned`` adds TRL with better settings: no
 gradient checkpointing, lengths grouped, for DPO the reference computed beforehand and not counted.
 """
 
@@ -20,6 +20,7 @@ import gc
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ os.environ["TQDM_DISABLE"] = "1"
 import torch
 
 from cai.config import DPOConfig, SFTConfig
+from cai.pocket import MODEL_PATH
 from cai.training.dpo import train_dpo
 from cai.training.quiet import quiet
 from cai.training.rows import Example, encode_examples, encode_pairs
@@ -50,14 +52,10 @@ Runner = Callable[[int], float]
 
 
 def pocket_size_model(folder: Path) -> Path:
-    """The pocket model where it is installed, else random weights of its shape (about 2.6M parameters)."""
-    try:
-        from cai.pocket import MODEL_PATH
+    """Random weights of the pocket model's shape (5.2M parameters), with one token per word of ``WORDS``.
 
-        if Path(MODEL_PATH).is_dir():
-            return Path(MODEL_PATH)
-    except ImportError:
-        pass
+    Speed depends on the shape alone, and with its own vocabulary the lengths are exactly those drawn.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -69,11 +67,8 @@ def pocket_size_model(folder: Path) -> Path:
         tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<unk>", unk_token="<unk>"
     )
     tokenizer.chat_template = CHATML
-    config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=192, intermediate_size=512, num_hidden_layers=6,
-        num_attention_heads=3, num_key_value_heads=3, head_dim=64, tie_word_embeddings=True,
-        eos_token_id=2, pad_token_id=0, bos_token_id=1,
-    )  # fmt: skip
+    config = LlamaConfig.from_pretrained(MODEL_PATH, dtype="float32", vocab_size=len(vocabulary))
+    config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -95,24 +90,24 @@ def ragged(count: int, seed: int) -> tuple[list[Example], list[Ranked]]:
     return examples, pairs
 
 
-def ours(method: str, model: Path, items: list[Any], work: Path, cpu_time: bool) -> Runner:
+def ours(method: str, model: Path, items: list[Any], work: Path, dtype: str) -> Runner:
     """cai's training."""
+    settings: Any = {"batch_size": UPDATE, "micro_batch_size": FORWARD, "dtype": dtype}
 
     def run(seed: int) -> float:
         out = work / f"{method}-{seed}"
-        start = time.process_time()
         if method == "sft":
-            config = SFTConfig(learning_rate=1e-4, batch_size=UPDATE, micro_batch_size=FORWARD)
+            config = SFTConfig(learning_rate=1e-4, **settings)
             result = train_sft(model, items, config, out, seed)
         else:
-            dpo = DPOConfig(learning_rate=1e-5, batch_size=UPDATE, micro_batch_size=FORWARD)
+            dpo = DPOConfig(learning_rate=1e-5, **settings)
             result = train_dpo(model, items, dpo, out, seed)
-        return result.tokens / (time.process_time() - start) if cpu_time else result.tokens_per_second
+        return result.tokens_per_second
 
     return run
 
 
-def trls(method: str, model: Path, items: list[Any], work: Path, *, tuned: bool, cpu_time: bool) -> Runner:
+def trls(method: str, model: Path, items: list[Any], work: Path, *, tuned: bool) -> Runner:
     """TRL's trainer on the same rows; everything that is not named here is TRL's default."""
     from transformers import AutoTokenizer
     from trl.trainer.dpo_config import DPOConfig as TRLDPOConfig
@@ -120,7 +115,6 @@ def trls(method: str, model: Path, items: list[Any], work: Path, *, tuned: bool,
     from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    clock = time.process_time if cpu_time else time.monotonic
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokens, rows = _columns(method, tokenizer, items)
     common: dict[str, Any] = {
@@ -141,9 +135,9 @@ def trls(method: str, model: Path, items: list[Any], work: Path, *, tuned: bool,
                 settings = TRLDPOConfig(**common, seed=seed, precompute_ref_log_probs=tuned)
                 trainer = DPOTrainer(str(model), args=settings, train_dataset=rows)
             _mute(trainer)
-            start = clock()
+            start = time.monotonic()
             trainer.train()
-            return tokens / (clock() - start)
+            return tokens / (time.monotonic() - start)
 
     return run
 
@@ -181,6 +175,7 @@ def compare(method: str, runners: dict[str, Runner], repeats: int) -> None:
         for name, run in runners.items():
             gc.collect()
             speeds[name].append(run(repeat))
+            print(f"{method} {name}: {speeds[name][-1]:,.0f} tok/s", file=sys.stderr, flush=True)
     for name, values in speeds.items():
         spread = f"{min(values):,.0f} to {max(values):,.0f}"
         print(f"{method} {name:<12} {statistics.median(values):8,.0f} tok/s  ({spread})")
@@ -198,12 +193,15 @@ def main() -> None:
     parser.add_argument("--method", choices=["sft", "dpo", "both"], default="both")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=256)
+    parser.add_argument(
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of cai's side"
+    )
     parser.add_argument("--tuned", action="store_true", help="also measure TRL with better settings")
     parser.add_argument("--cpu-time", action="store_true", help="for a busy machine: one thread, CPU seconds")
     options = parser.parse_args()
-    busy = options.cpu_time
-    if busy:
+    if options.cpu_time:
         torch.set_num_threads(1)
+        time.monotonic = time.process_time  # what both sides read
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         model = pocket_size_model(work / "model")
@@ -211,10 +209,10 @@ def main() -> None:
         items: dict[str, list[Any]] = {"sft": examples, "dpo": pairs}
         for method in items if options.method == "both" else [options.method]:
             arguments = (method, model, items[method], work)
-            runners = {"cai": ours(*arguments, cpu_time=busy)}
-            runners["trl default"] = trls(*arguments, tuned=False, cpu_time=busy)
+            runners = {"cai": ours(*arguments, options.dtype)}
+            runners["trl default"] = trls(*arguments, tuned=False)
             if options.tuned:
-                runners["trl tuned"] = trls(*arguments, tuned=True, cpu_time=busy)
+                runners["trl tuned"] = trls(*arguments, tuned=True)
             compare(method, runners, options.repeats)
 
 

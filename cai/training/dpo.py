@@ -71,7 +71,7 @@ def _train(
 
     tokenizer = loop.load_tokenizer(model)
     encoded = encode_pairs(tokenizer, pairs, config)
-    base = loop.load_base(model, tokenizer, config)
+    base = loop.load_base(model, tokenizer, config, encoded.rows)
     # A row is two sequences, so a forward pass costs half as much per sequence.
     schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead / 2)
     started = time.monotonic()

@@ -6,6 +6,7 @@ loss (``sft.py``, ``dpo.py``, ``trainers.py``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from cai.config import LoraConfig, OptimizerConfig
 from cai.errors import TrainingError
 from cai.training.checkpoint import Workspace
-from cai.training.device import Device, settings
+from cai.training.device import Device, settings, use_fast_attention
 from cai.training.result import TrainingStopped, TrainResult
 from cai.training.rows import Encoded, PairRow, SFTRow
 
@@ -38,7 +39,9 @@ def load_tokenizer(model_path: str) -> Any:
     return AutoTokenizer.from_pretrained(model_path)
 
 
-def load_base(model_path: str, tokenizer: Any, config: OptimizerConfig) -> Base:
+def load_base(
+    model_path: str, tokenizer: Any, config: OptimizerConfig, rows: Sequence[SFTRow | PairRow]
+) -> Base:
     """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -47,6 +50,7 @@ def load_base(model_path: str, tokenizer: Any, config: OptimizerConfig) -> Base:
     device = settings(config, sum(weight.numel() for weight in model.parameters()))
     if config.lora is not None and device.kind == "cuda":
         model = model.to(device.dtype)
+    use_fast_attention(model, device, 2 * config.micro_batch_size, max(row.length for row in rows))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if pad is None:
         pad = 0  # masked everywhere: any id will do

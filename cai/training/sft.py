@@ -67,7 +67,7 @@ def _train(
 
     tokenizer = loop.load_tokenizer(model)
     encoded = encode_examples(tokenizer, examples, config)
-    base = loop.load_base(model, tokenizer, config)
+    base = loop.load_base(model, tokenizer, config, encoded.rows)
     schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead)
     rows = datasets.Dataset.from_dict(
         {

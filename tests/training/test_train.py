@@ -26,7 +26,7 @@ from cai.types import Ranked
 
 pytestmark = pytest.mark.slow
 
-BATCH: dict[str, Any] = {"batch_size": 8, "micro_batch_size": 4, "learning_rate": 1e-3}
+BATCH: dict[str, Any] = {"batch_size": 8, "micro_batch_size": 4, "learning_rate": 1e-3, "dtype": "float32"}
 SFT = SFTConfig(**BATCH)
 DPO = DPOConfig(**BATCH)
 
