@@ -32,7 +32,9 @@ def test_evaluation_shares_no_noun_with_training() -> None:
     assert not set(nouns()[0]) & set(nouns()[1])
 
 
-@pytest.mark.parametrize(("path", "least"), [(TRAIN_PROMPTS, 1500), (EVAL_PROMPTS, 400), (HELPFUL_PROMPTS, 400)])
+@pytest.mark.parametrize(
+    ("path", "least"), [(TRAIN_PROMPTS, 1500), (EVAL_PROMPTS, 400), (HELPFUL_PROMPTS, 400)]
+)
 def test_prompts_are_distinct_and_tagged(path: Path, least: int) -> None:
     found = rows(path)
     assert len(found) >= least
