@@ -122,7 +122,7 @@ class SFTConfig(OptimizerConfig):
     """Supervised fine-tuning on revisions (Bai et al. 2022, §3.2)."""
 
     helpful_share: Share = Field(0.2, description="share of training rows that are helpful data")
-    helpful_prompts: str | None = Field(None, description="file or dataset; null: the policy's own answers")
+    helpful_prompts: str | None = Field(None, description="file or dataset of them; null: no helpful data")
     rounds: Literal["all", "last"] = Field("all", description="which accepted revisions are learned")
 
 
