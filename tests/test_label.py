@@ -12,7 +12,7 @@ from cai.engines.scripted import ScriptedEngine
 from cai.errors import ItemError
 from cai.stages.label import Labeler, label, probability
 from cai.templates import Templates
-from cai.types import ChoiceRequest, Comparison, CompletionRequest, Message, Prompt, rank
+from cai.types import ChoiceRequest, Comparison, CompletionRequest, Judgement, Message, Prompt, rank
 
 PROMPT = Prompt("p1", (Message("user", "How do I do it?"),))
 PAIR = Comparison("p1/0-1", PROMPT, "GOOD answer", "BAD answer")
@@ -166,3 +166,11 @@ async def test_template_like_and_option_like_contents_are_shown_as_they_are() ->
     await label(pair, under_test, CONSTITUTION, 0)
     shown = under_test.engine.calls[0].messages[-1].content  # type: ignore[attr-defined]
     assert nasty in shown
+
+
+def test_a_swapped_judgement_speaks_of_the_other_response() -> None:
+    # P(a) is 0.9 with a shown first and 0.6 with b shown first. Of b, which is now a: 1 - 0.6 and 1 - 0.9.
+    swapped = Judgement("kind", p_a_first=0.9, p_b_first=0.6).swap()
+    assert swapped.p_a_first == pytest.approx(0.4)
+    assert swapped.p_b_first == pytest.approx(0.1)
+    assert Judgement("kind", 0.9, None).swap() == Judgement("kind", None, pytest.approx(0.1))
