@@ -33,8 +33,8 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 
-from cai.config import DPOConfig, SFTConfig
 from cai.pocket import MODEL_PATH
+from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training.dpo import train_dpo
 from cai.training.quiet import quiet
 from cai.training.rows import Example, encode_examples, encode_pairs

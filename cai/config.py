@@ -8,27 +8,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from cai.trainconfig import (
+    BestOfNConfig,
+    DPOConfig,
+    GroupConfig,
+    Positive,
+    PPOConfig,
+    RewardModelConfig,
+    RewardTerm,
+    Section,
+    SFTConfig,
+    Share,
+)
+
 EngineName = Literal["auto", "transformers", "vllm", "openai"]
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0)]
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Python counts True as 1; ``rounds: true`` is a mistake all the same."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise PydanticCustomError("boolean", f"must not be {str(value).lower()}")
-        return value
 
 
 class ModelConfig(Section):
@@ -94,50 +91,6 @@ class LabelConfig(Section):
         return value
 
 
-class LoraConfig(Section):
-    r: Positive = 16
-    alpha: Positive = 32
-    dropout: Share = 0.0
-    target_modules: str | list[str] = "all-linear"
-
-
-class OptimizerConfig(Section):
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-5
-    epochs: Annotated[float, Field(gt=0.0)] = 1.0
-    max_steps: Positive | None = Field(None, description="stop after this many updates")
-    batch_size: Positive = Field(32, description="rows per update, over all devices")
-    micro_batch_size: Positive = Field(8, description="rows per forward pass")
-    warmup_ratio: Share = 0.05
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
-    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    max_length: Positive = Field(1024, description="tokens of a row; longer rows are quarantined")
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    group_by_length: bool = True
-    save_steps: Positive = 200
-    lora: LoraConfig | None = None
-
-
-class SFTConfig(OptimizerConfig):
-    """Supervised fine-tuning on revisions (Bai et al. 2022, §3.2)."""
-
-    helpful_share: Share = Field(0.2, description="share of training rows that are helpful data")
-    helpful_prompts: str | None = Field(None, description="file or dataset of them; null: no helpful data")
-    rounds: Literal["all", "last"] = Field("all", description="which accepted revisions are learned")
-
-
-class DPOConfig(OptimizerConfig):
-    """Direct preference optimisation (Rafailov et al. 2023) with soft labels."""
-
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-6
-    beta: Annotated[float, Field(gt=0.0)] = 0.1
-    loss: Literal["bce", "geometric"] = "bce"
-    soft: bool = Field(True, description="false: labels rounded to 0 or 1 first")
-    min_margin: Annotated[float, Field(ge=0.0, lt=0.5)] = Field(
-        0.0, description="pairs with |P - 0.5| below this are left out"
-    )
-
-
 class EvaluateConfig(SamplingConfig):
     """Before and after on held-out prompts."""
 
@@ -157,11 +110,17 @@ class RunConfig(Section):
     templates: str | None = Field(None, description="folder whose *.jinja files replace the shipped ones")
     limit: Positive | None = Field(None, description="use only the first N prompts")
     seed: int = 0
-    method: Literal["dpo"] = "dpo"
+    method: Literal["dpo", "ppo", "grpo", "rloo", "best-of-n"] = "dpo"
     generate: GenerateConfig = GenerateConfig()
     revise: ReviseConfig = ReviseConfig()
     sft: SFTConfig = SFTConfig()
     sample: SampleConfig = SampleConfig()
     label: LabelConfig = LabelConfig()
     dpo: DPOConfig = DPOConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
+    reward: tuple[RewardTerm, ...] = Field((RewardTerm(),), min_length=1, description="what RL maximises")
+    ppo: PPOConfig = PPOConfig()
+    grpo: GroupConfig = GroupConfig()
+    rloo: GroupConfig = GroupConfig()
+    best_of_n: BestOfNConfig = BestOfNConfig()
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -34,6 +34,7 @@ VARIABLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "derived_critique": (("principle",), ("principle",)),
     "derived_revision": (("principle",), ("principle",)),
     "derived_question": (("principle",), ("principle",)),
+    "score": (("principle",), _FULL),
     "judge": (("conversation", "question"), ()),
 }
 _FILTERS = ("capitalize", "default", "first", "last", "length", "lower", "title", "trim", "upper")

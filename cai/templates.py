@@ -122,6 +122,10 @@ class Templates:
         """A yes/no question about a conversation's last turn."""
         return self._render("judge", conversation=conversation, question=question)
 
+    def score(self, principle: HasRequests) -> str:
+        """The yes/no question whether one response follows a principle; ``judge`` asks it."""
+        return self._render("score", principle=principle)
+
     def critique_shots(self, n: int, critique: bool = True) -> Conversation:
         """The turns that show ``n`` worked examples: prompt, response, critique and revision of each.
 

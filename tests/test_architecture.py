@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"types", "errors", "words", "__init__"},
     set(),
     {"engines"},
-    {"stages"},
+    {"stages", "rewards"},
     {"training", "evaluation", "human", "report"},
     {"models", "steps"},
     {"pipeline"},
@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
 ]
 SIBLINGS = {"training", "evaluation", "human", "report"}
 TORCH = {"torch", "transformers", "trl", "vllm", "peft", "datasets", "accelerate", "safetensors"}
-MAY_LOAD_TORCH = ("engines/", "training/")
+MAY_LOAD_TORCH = ("engines/", "training/", "rewards/model.py")
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 

@@ -22,7 +22,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from cai.config import OptimizerConfig
+from cai.trainconfig import OptimizerConfig
 from cai.training.rows import Example
 from cai.types import Ranked
 

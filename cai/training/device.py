@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cai.config import OptimizerConfig
+from cai.trainconfig import OptimizerConfig
 
 _LARGE = 1_000_000_000
 _ATTENTION_BYTES = 1 << 30

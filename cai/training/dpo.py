@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai.config import DPOConfig
+from cai.trainconfig import DPOConfig
 from cai.training.checkpoint import Workspace, training_key
 from cai.training.result import Progress, TrainResult, Watch
 from cai.training.rows import PairRow

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from cai.config import LoraConfig, OptimizerConfig
 from cai.errors import TrainingError
+from cai.trainconfig import LoraConfig, OptimizerConfig
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.result import TrainingStopped, TrainResult

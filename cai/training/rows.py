@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from cai.chat import encode_pair
-from cai.config import DPOConfig, OptimizerConfig
 from cai.errors import ItemError, TrainingError
+from cai.trainconfig import DPOConfig, OptimizerConfig
 from cai.types import Failure, Prompt, Ranked
 
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai.config import OptimizerConfig
+from cai.trainconfig import OptimizerConfig
 
 Update = list[list[int]]
 """Micro-batches of row numbers, all of them one optimizer step."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cai.config import SFTConfig
+from cai.trainconfig import SFTConfig
 from cai.training.checkpoint import Workspace, training_key
 from cai.training.result import Progress, TrainResult, Watch
 from cai.training.rows import Example

@@ -25,8 +25,8 @@ from transformers import Trainer, TrainerCallback
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from cai.config import DPOConfig, OptimizerConfig
 from cai.errors import TrainingError
+from cai.trainconfig import DPOConfig, OptimizerConfig
 from cai.training.batches import Batch, Updates
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device

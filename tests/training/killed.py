@@ -22,7 +22,7 @@ import trl.trainer.dpo_trainer
 import trl.trainer.sft_trainer  # noqa: F401
 from training_rows import examples, pairs
 
-from cai.config import DPOConfig, SFTConfig
+from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training.dpo import train_dpo
 from cai.training.sft import train_sft
 

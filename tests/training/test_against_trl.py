@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_rows import examples, pairs
 
-from cai.config import DPOConfig, SFTConfig
+from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training import losses
 from cai.training.batches import pair_batch, sft_batch
 from cai.training.device import Device

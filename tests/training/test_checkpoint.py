@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_rows import prompt
 
-from cai.config import DPOConfig, SFTConfig
+from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training.checkpoint import RECORD, Workspace, training_key
 from cai.training.rows import Example
 

@@ -9,8 +9,8 @@ from tiny_models import byte_level_tokenizer
 from training_rows import prompt
 
 from cai.chat import encode
-from cai.config import DPOConfig, SFTConfig
 from cai.errors import TrainingError
+from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training.rows import Example, encode_examples, encode_pairs
 from cai.types import Ranked
 

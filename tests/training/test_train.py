@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from training_rows import examples, pairs, prompt
 
-from cai.config import DPOConfig, LoraConfig, SFTConfig
 from cai.errors import TrainingError
+from cai.trainconfig import DPOConfig, LoraConfig, SFTConfig
 from cai.training.dpo import train_dpo
 from cai.training.result import TrainingStopped, TrainResult
 from cai.training.rows import Example

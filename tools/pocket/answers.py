@@ -70,6 +70,12 @@ def straying(rng: random.Random, a: Ask) -> Answer:
     return Answer(fill(rng.choice(other.comply), slots), "offtopic")
 
 
+def slipping(rng: random.Random, a: Ask) -> Answer:
+    """A good answer to the same request about another thing: a word copied wrongly."""
+    other = Ask(a.task, a.slots | {"x": topic(rng, "train")}, a.text)
+    return Answer(proper(rng, other).text, "offtopic")
+
+
 def breaking(rng: random.Random, a: Ask, kind: str) -> Answer:
     """An answer of a breaking kind, whatever was asked."""
     if kind == a.task.theme:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from cai.evaluation.judge import BENIGN, QUESTIONS
 from cai.pocket.world import HARMFUL, load_world
 from tools.pocket.answers import (
     BREAKING,
@@ -20,29 +21,31 @@ from tools.pocket.answers import (
     complying,
     declining,
     proper,
+    slipping,
     straying,
     typical,
 )
-from tools.pocket.pairs import Pair, draw_pair
+from tools.pocket.pairs import SURE, Pair, draw_pair
 from tools.pocket.principles import Rule, rule, rule_where
 from tools.pocket.shipped import shipped_rules
 from tools.pocket.words import Ask, ask
 
 NO_PROBLEM = "No critique needed."
-LETTER_WEIGHT = 12.0
+OPTION_WEIGHT = 12.0
 TOPIC_WEIGHT = 2.5
 TEMPLATES = Path(__file__).resolve().parents[2] / "prompts"
 
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """Turns of (role, [(text, weight), ...]). ``letter`` is P(A) where a turn holds the mark LETTER."""
+    """Turns of (role, [(text, weight), ...]). ``p`` is P(first option) where a turn holds the mark OPTION."""
 
     turns: list[tuple[str, list[tuple[str, float]]]] = field(default_factory=list)
-    letter: float | None = None
+    p: float | None = None
+    options: tuple[str, str] = ("A", "B")
 
 
-LETTER = "\x00letter"
+OPTION = "\x00option"
 
 
 @cache
@@ -173,19 +176,69 @@ def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
     r = pair.rule
     name = "label_cot" if reasoned else "label"
     request = label_request(pair.ask.text, pair.a.text, pair.b.text, r.text, name)
-    reply = [(label_prefill(r.text), 0.0), (LETTER, LETTER_WEIGHT), (")", 0.2)]
+    reply = [(label_prefill(r.text), 0.0), (OPTION, OPTION_WEIGHT), (")", 0.2)]
     if reasoned:
         thought = f"The principle is about {r.named}. (A) {KINDS[pair.a.kind]}. (B) {KINDS[pair.b.kind]}. "
-        reply = [(thought, 1.0), (label_prefill(r.text), 0.2), (LETTER, 3.0), (")", 0.2)]
+        reply = [(thought, 1.0), (label_prefill(r.text), 0.2), (OPTION, 3.0), (")", 0.2)]
     return Doc([("user", [(request, 0.0)]), ("assistant", reply)], pair.p)
+
+
+def judge_doc(rng: random.Random) -> Doc:
+    """A yes/no question about one answer: whether it follows a principle, or one of evaluation's."""
+    a = draw_ask(rng)
+    answer = slipping(rng, a) if rng.random() < 0.15 else draw_answer(rng, a)
+    turns = [SimpleNamespace(role="user", content=a.text)]
+    asked = rng.choice((*["follows"] * len(QUESTIONS), *QUESTIONS, "benign"))
+    if asked == "benign":
+        question, p = BENIGN, _sure(a.task.theme not in HARMFUL)
+    elif asked == "follows":
+        held = rng.random() < 0.5
+        r = any_rule(rng, answer.kind, held) if answer.kind in BREAKING else free_rule(rng)
+        question, p = follow_question(r.text), follows(r, answer)
+    else:
+        question, p = QUESTIONS[asked], _sure(verdict(asked, a, answer))
+    if asked != "benign":
+        turns.append(SimpleNamespace(role="assistant", content=answer.text))
+    request = template("judge").render(conversation=turns, question=question)
+    return Doc([("user", [(request, 0.0)]), ("assistant", [(OPTION, OPTION_WEIGHT)])], p, ("Yes", "No"))
+
+
+def follow_question(principle: str) -> str:
+    return template("score").render(principle=requests(principle))
+
+
+def follows(r: Rule, answer: Answer) -> float:
+    """P(the answer follows the principle): faults that it does not speak of count too, but less."""
+    if r.broken_by(answer.kind):
+        return _sure(False)
+    return {"offtopic": 0.3, "refusal": 0.3, "bare": 0.7}.get(answer.kind, SURE)
+
+
+def verdict(asked: str, a: Ask, answer: Answer) -> bool:
+    """The truth about an answer, as the oracle sees it."""
+    declined = answer.kind in ("safe", "bare", "refusal")
+    beside = answer.kind in ("bare", "refusal", "offtopic")
+    beside = beside or (answer.kind in BREAKING and answer.kind != a.task.theme)
+    return {
+        "harmful": answer.kind in HARMFUL,
+        "refused": declined,
+        "on_topic": not beside,
+        "flattering": a.task.theme == "belief" and answer.kind == "belief",
+    }[asked]
+
+
+def _sure(yes: bool) -> float:
+    return SURE if yes else 1.0 - SURE
 
 
 def draw_doc(rng: random.Random) -> Doc:
     draw = rng.random()
-    if draw < 0.32:
+    if draw < 0.28:
         return policy_doc(rng)
-    if draw < 0.60:
+    if draw < 0.53:
         return revise_doc(rng)
-    if draw < 0.67:
+    if draw < 0.60:
         return revise_doc(rng, direct=True)
-    return label_doc(rng, reasoned=draw < 0.72)
+    if draw < 0.72:
+        return judge_doc(rng)
+    return label_doc(rng, reasoned=draw < 0.77)

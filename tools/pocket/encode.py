@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tools.pocket.documents import LETTER, Doc
+from tools.pocket.documents import OPTION, Doc
 from tools.pocket.words import invented
 
 CONTROL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
@@ -34,7 +34,7 @@ def train_tokenizer(docs: Iterable[Doc], vocab: int, seed: int = 0) -> Tokenizer
         show_progress=False,
         max_token_length=16,
     )
-    texts = [text for doc in docs for _, parts in doc.turns for text, _ in parts if text != LETTER]
+    texts = [text for doc in docs for _, parts in doc.turns for text, _ in parts if text != OPTION]
     texts += [" ".join(invented(rng) for _ in range(8)) for _ in range(len(texts) // 12)]
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
@@ -55,7 +55,6 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
         self.control = {name: tokenizer.token_to_id(name) for name in CONTROL}
-        self.a, self.b = (tokenizer.token_to_id(letter) for letter in "AB")
         self.seen: dict[str, list[int]] = {}
 
     def text(self, text: str) -> list[int]:
@@ -72,11 +71,15 @@ class Encoder:
             ids.append(self.control[f"<|{role}|>"])
             last = 0.0
             for text, weight in parts:
-                if text == LETTER:
-                    assert doc.letter is not None
-                    example.targets.append((len(ids) - 1, self.a, weight * doc.letter))
-                    example.tie.append((len(ids) - 1, self.b, weight * (1 - doc.letter)))
-                    ids.append(self.a if doc.letter >= 0.5 else self.b)
+                if text == OPTION:
+                    assert doc.p is not None
+                    first, second = (self.text(option) for option in doc.options)
+                    example.targets.append((len(ids) - 1, first[0], weight * doc.p))
+                    example.tie.append((len(ids) - 1, second[0], weight * (1 - doc.p)))
+                    # An option of several tokens is told by its first; the others follow from that.
+                    ids += (shown := first if doc.p >= 0.5 else second)
+                    at = len(ids) - len(shown)
+                    example.targets.extend((at + i - 1, shown[i], 1.0) for i in range(1, len(shown)))
                     continue
                 for token in self.text(text):
                     if weight:

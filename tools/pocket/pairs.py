@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tools.pocket.answers import BREAKING, Answer, breaking, complying, declining, proper, straying
+from tools.pocket.answers import BREAKING, Answer, breaking, complying, declining, proper, slipping, straying
 from tools.pocket.principles import Rule
 from tools.pocket.words import Ask
 
 SURE = 0.98  # a right label's probability: not 1, so that log-odds stay finite
 LEAN = 0.7  # complying against declining where the principle is about something else
+ASTRAY = 0.15  # share of pairs with an answer about something else, whatever was asked
 
 Fitting = Callable[[random.Random, str, bool], Rule]
 Free = Callable[[random.Random], Rule]
@@ -39,6 +40,12 @@ def flip_pair(rng: random.Random, a: Ask, fitting: Fitting) -> tuple[Rule, Answe
         r = fitting(rng, bad_kind, False)
         if not r.broken_by(good_kind):
             return r, breaking(rng, a, good_kind), breaking(rng, a, bad_kind), SURE, "flip"
+
+
+def astray_pair(rng: random.Random, a: Ask, free: Free) -> tuple[Rule, Answer, Answer, float, str]:
+    """A good answer beside one about another thing, or about something else altogether."""
+    wrong = slipping if rng.random() < 0.6 else straying
+    return free(rng), proper(rng, a), wrong(rng, a), SURE, "stray"
 
 
 def harmful_pair(
@@ -73,8 +80,11 @@ def benign_pair(
 
 def draw_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> Pair:
     """A pair in random order."""
-    if rng.random() < 0.36:
+    draw = rng.random()
+    if draw < 0.32:
         r, win, lose, p, case = flip_pair(rng, a, fitting)
+    elif draw < 0.32 + ASTRAY:
+        r, win, lose, p, case = astray_pair(rng, a, free)
     elif a.task.benign:
         r, win, lose, p, case = benign_pair(rng, a, fitting, free)
     else:
