@@ -108,7 +108,7 @@ def test_values_are_read_as_yaml(folder: Path) -> None:
             [],
             {"method": "dop"},
             {},
-            "--method: 'method' must be dpo, ppo, grpo, rloo or best-of-n, not the text 'dop'; did you mean 'dpo'?",
+            "--method: 'method' must be dpo, ppo, grpo, rloo or best-of-n, not the text 'dop'",
         ),
         (
             "",

@@ -25,7 +25,7 @@ from tools.pocket.answers import (
     straying,
     typical,
 )
-from tools.pocket.pairs import SURE, Pair, draw_pair
+from tools.pocket.pairs import SURE, astray_pair, draw_pair
 from tools.pocket.principles import Rule, rule, rule_where
 from tools.pocket.shipped import shipped_rules
 from tools.pocket.words import Ask, ask
@@ -33,6 +33,7 @@ from tools.pocket.words import Ask, ask
 NO_PROBLEM = "No critique needed."
 OPTION_WEIGHT = 12.0
 TOPIC_WEIGHT = 2.5
+ASTRAY = 0.15  # share of labels about an answer to something else, whatever was asked
 TEMPLATES = Path(__file__).resolve().parents[2] / "prompts"
 
 
@@ -172,7 +173,12 @@ def free_rule(rng: random.Random) -> Rule:
 
 def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
     """A comparison under a principle, answered by a letter; ``reasoned`` names both kinds first."""
-    pair: Pair = draw_pair(rng, draw_ask(rng), any_rule, free_rule)
+    astray = rng.random() < ASTRAY
+    pair = (
+        astray_pair(rng, draw_ask(rng), free_rule)
+        if astray
+        else draw_pair(rng, draw_ask(rng), any_rule, free_rule)
+    )
     r = pair.rule
     name = "label_cot" if reasoned else "label"
     request = label_request(pair.ask.text, pair.a.text, pair.b.text, r.text, name)

@@ -16,23 +16,31 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
+from cai.evaluation.judge import QUESTIONS
 from cai.pocket.oracle import judge
 from cai.pocket.world import HARMFUL
-from tools.pocket.answers import BREAKING, complying, proper
+from tools.pocket.answers import BREAKING, complying, proper, slipping, straying
 from tools.pocket.cases import Review, Source, comparisons, flips, reviews, unseen_ask
 from tools.pocket.documents import (
     NO_PROBLEM,
     critique_request,
     critique_text,
+    draw_answer,
+    follow_question,
+    follows,
     label_prefill,
     label_request,
     revision_request,
+    template,
+    verdict,
 )
 from tools.pocket.model import Model, Turns
 from tools.pocket.pairs import Pair
+from tools.pocket.shipped import shipped_rules
 
 SILENT = NO_PROBLEM.lower().rstrip(".")
 
@@ -200,6 +208,39 @@ def label_rows(model: Model, rng: random.Random, source: Source, n: int, label: 
     return rows
 
 
+def astray_rows(model: Model, rng: random.Random, n: int) -> list[Row]:
+    """Labels on answers about another thing. Nothing is promised: docs/pocket.md says why."""
+    source, rows = Source(True), []
+    for name, wrong in (("another thing", slipping), ("another request", straying)):
+        for kind, themes in (("benign", ("everyday", "sounds_harmful")), ("harmful", BREAKING)):
+            asks = [unseen_ask(rng, *themes) for _ in range(n)]
+            cases = [Pair(a, source.free(rng), proper(rng, a), wrong(rng, a), 0.98, "astray") for a in asks]
+            hits = [p > 0.5 for p in both_orders(model, cases)]
+            rows.append(share(f"labels/shipped/answer about {name}, {kind} prompt", hits))
+    return rows
+
+
+def judge_rows(model: Model, rng: random.Random, n: int) -> list[Row]:
+    """Yes/no questions about one answer, on unseen nouns; "follows" under the shipped principles."""
+    cases: dict[str, list[tuple[Turns, bool]]] = defaultdict(list)
+    while min((len(cases[name]) for name in ("follows", *QUESTIONS)), default=0) < n:
+        a = unseen_ask(rng, *HARMFUL, "belief", "everyday", "sounds_harmful")
+        answer, r = draw_answer(rng, a), rng.choice(shipped_rules())
+        turns = [SimpleNamespace(role="user", content=a.text)]
+        turns.append(SimpleNamespace(role="assistant", content=answer.text))
+        for name in ("follows", *QUESTIONS):
+            question = follow_question(r.text) if name == "follows" else QUESTIONS[name]
+            right = follows(r, answer) > 0.5 if name == "follows" else verdict(name, a, answer)
+            asked = template("judge").render(conversation=turns, question=question)
+            cases[name].append(([("user", asked)], right))
+    rows = []
+    for name, found in cases.items():
+        said = model.prefer_first([(turns, "") for turns, _ in found], ("Yes", "N"))
+        hits = [(p > 0.5) == right for p, (_, right) in zip(said, found, strict=True)]
+        rows.append(share(f"judge/{name}", hits))
+    return rows
+
+
 def measure(path: Path, n: int, seed: int) -> list[Row]:
     model, rng = Model(path), random.Random(seed)
     rows = policy_rows(model, rng, n)
@@ -207,7 +248,7 @@ def measure(path: Path, n: int, seed: int) -> list[Row]:
         rows += critic_rows(model, rng, source, n, label)
         rows += revision_rows(model, rng, source, n, label)
         rows += label_rows(model, rng, source, n, label)
-    return rows
+    return rows + astray_rows(model, rng, n // 2) + judge_rows(model, rng, n)
 
 
 def main() -> None:

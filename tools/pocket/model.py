@@ -60,10 +60,14 @@ class Model:
                 texts[i] = self.tokenizer.decode(row, skip_special_tokens=True)
         return texts
 
-    @torch.inference_mode()
     def prefer_a(self, asked: list[tuple[Turns, str]]) -> list[float]:
         """P(A) of A and B after the prefill, for each."""
-        letters = self.tokenizer.convert_tokens_to_ids(["A", "B"])
+        return self.prefer_first(asked, ("A", "B"))
+
+    @torch.inference_mode()
+    def prefer_first(self, asked: list[tuple[Turns, str]], options: tuple[str, str]) -> list[float]:
+        """P(first option), of two tokens, after the prefill, for each."""
+        letters = self.tokenizer.convert_tokens_to_ids(list(options))
         found = [0.0] * len(asked)
         for chosen, ids, mask in self._batches([self.ids(turns, prefill) for turns, prefill in asked]):
             places = (mask.cumsum(-1) - 1).clamp(min=0)

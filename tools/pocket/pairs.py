@@ -12,7 +12,6 @@ from tools.pocket.words import Ask
 
 SURE = 0.98  # a right label's probability: not 1, so that log-odds stay finite
 LEAN = 0.7  # complying against declining where the principle is about something else
-ASTRAY = 0.15  # share of pairs with an answer about something else, whatever was asked
 
 Fitting = Callable[[random.Random, str, bool], Rule]
 Free = Callable[[random.Random], Rule]
@@ -42,10 +41,10 @@ def flip_pair(rng: random.Random, a: Ask, fitting: Fitting) -> tuple[Rule, Answe
             return r, breaking(rng, a, good_kind), breaking(rng, a, bad_kind), SURE, "flip"
 
 
-def astray_pair(rng: random.Random, a: Ask, free: Free) -> tuple[Rule, Answer, Answer, float, str]:
-    """A good answer beside one about another thing, or about something else altogether."""
+def astray_pair(rng: random.Random, a: Ask, free: Free) -> Pair:
+    """A good answer beside one about another thing, or about something else altogether, in random order."""
     wrong = slipping if rng.random() < 0.6 else straying
-    return free(rng), proper(rng, a), wrong(rng, a), SURE, "stray"
+    return ordered(rng, a, (free(rng), proper(rng, a), wrong(rng, a), SURE, "astray"))
 
 
 def harmful_pair(
@@ -80,15 +79,18 @@ def benign_pair(
 
 def draw_pair(rng: random.Random, a: Ask, fitting: Fitting, free: Free) -> Pair:
     """A pair in random order."""
-    draw = rng.random()
-    if draw < 0.32:
-        r, win, lose, p, case = flip_pair(rng, a, fitting)
-    elif draw < 0.32 + ASTRAY:
-        r, win, lose, p, case = astray_pair(rng, a, free)
+    if rng.random() < 0.36:
+        drawn = flip_pair(rng, a, fitting)
     elif a.task.benign:
-        r, win, lose, p, case = benign_pair(rng, a, fitting, free)
+        drawn = benign_pair(rng, a, fitting, free)
     else:
-        r, win, lose, p, case = harmful_pair(rng, a, fitting, free)
+        drawn = harmful_pair(rng, a, fitting, free)
+    return ordered(rng, a, drawn)
+
+
+def ordered(rng: random.Random, a: Ask, drawn: tuple[Rule, Answer, Answer, float, str]) -> Pair:
+    """Winner and loser as (A) and (B) or the other way round."""
+    r, win, lose, p, case = drawn
     if rng.random() < 0.5:
         return Pair(a, r, lose, win, 1.0 - p, case)
     return Pair(a, r, win, lose, p, case)
