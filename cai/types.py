@@ -152,12 +152,12 @@ class Demonstration:
     """A response to learn by SFT, and where it came from.
 
     ``origin``: "revision" (a critic's revision), "kept" (no round found a problem with the initial
-    response) or "helpful" (mixed in so that the model stays helpful).
+    response), "helpful" (mixed in so that the model stays helpful) or "best" (the best of n by a reward).
     """
 
     prompt: Prompt
     response: str
-    origin: Literal["revision", "kept", "helpful"]
+    origin: Literal["revision", "kept", "helpful", "best"]
     principle_id: str | None = None
     round: int | None = None
 

@@ -16,10 +16,14 @@ from cai.types import Response
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A response's reward. ``value`` is None where there is none; ``reason`` then says why."""
+    """A response's reward. ``value`` is None where there is none; ``reason`` then says why.
+
+    ``parts``: name and own value, before its weight, of every part of a sum of rewards.
+    """
 
     value: float | None
     reason: str = ""
+    parts: tuple[tuple[str, float | None], ...] = ()
 
     def __post_init__(self) -> None:
         if self.value is None and not self.reason:

@@ -1,0 +1,147 @@
+"""Finds the function that ``file.py:function`` or ``package.module:function`` names, and loads it.
+
+A file's own folder (for a module: the working directory) joins ``sys.path`` at its end, so that it can
+import its neighbours and hides nothing that is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cai.errors import FileError, Problem, UsageError
+from cai.journal import digest
+from cai.words import did_you_mean, one_of
+
+
+@dataclass(frozen=True, slots=True)
+class UserFunction:
+    """A function, what to call it, where it is written, and the hash of that file's text with its name.
+
+    What the file imports is not in the hash.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    file: Path | None
+    fingerprint: str
+
+
+def find_function(spec: str) -> UserFunction:
+    """Load what ``spec`` names.
+
+    Raises:
+        UsageError: no such file, module or function, or it cannot take (prompts, responses).
+        FileError: the file or module raises when it is loaded.
+    """
+    where, _, name = spec.rpartition(":")
+    if not where or not name.isidentifier():
+        raise UsageError(f"reward '{spec}': write it as file.py:function")
+    if where.endswith(".py") or "/" in where:
+        path = _existing(Path(where).expanduser(), spec)
+        module, title = _from_file(path), path.name
+    else:
+        module, title = _from_module(where, spec), where
+    function = _function(module, name, spec)
+    source = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
+    file = Path(source).resolve() if source else None
+    text = file.read_text(encoding="utf-8", errors="surrogateescape") if file else ""
+    return UserFunction(f"{title}:{name}", function, file, digest("function", spec, text))
+
+
+def shown(path: Path) -> str:
+    """The path as the user would write it: relative where it lies below the working directory."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _existing(path: Path, spec: str) -> Path:
+    if path.is_dir():
+        raise UsageError(f"reward '{spec}': {path} is a folder; name a .py file in it")
+    if not path.is_file():
+        neighbours = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise UsageError(f"reward '{spec}': there is no file {path}{did_you_mean(path.name, neighbours)}")
+    if path.suffix != ".py":
+        raise UsageError(f"reward '{spec}': {path} is not a .py file")
+    return path.resolve()
+
+
+def _from_file(path: Path) -> ModuleType:
+    # A name of its own: a user's json.py must not become the json that others import.
+    name = f"_cai_reward_{digest(str(path))[:12]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None  # the suffix is .py
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    _importable(path.parent)
+    try:
+        found.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise FileError([_load_problem(error, path)]) from error
+    return module
+
+
+def _from_module(where: str, spec: str) -> ModuleType:
+    _importable(Path.cwd())
+    try:
+        return importlib.import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{where}.".startswith(f"{error.name}."):
+            raise FileError([_load_problem(error, None, where)]) from error
+        files = [path.name for path in Path.cwd().glob("*.py")]
+        hint = did_you_mean(f"{where}.py", files) or "; a file is named as file.py:function"
+        raise UsageError(f"reward '{spec}': there is no module '{error.name}'{hint}") from None
+    except (Exception, SystemExit) as error:
+        raise FileError([_load_problem(error, None, where)]) from error
+
+
+def _importable(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def _load_problem(error: BaseException, path: Path | None, where: str = "") -> Problem:
+    said = traceback.format_exception_only(error)[-1].strip()
+    if isinstance(error, SyntaxError) and error.filename:
+        place, line = Path(error.filename), error.lineno
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if path is not None and Path(frame.filename) == path]
+        place, line = Path((own or frames)[-1].filename), (own or frames)[-1].lineno
+    return Problem(shown(place), f"cannot be loaded{f' for {where}' if where else ''}: {said}", line)
+
+
+def _function(module: ModuleType, name: str, spec: str) -> Callable[..., Any]:
+    function = getattr(module, name, None)
+    if function is None:
+        known = [
+            known
+            for known, value in vars(module).items()
+            if inspect.isfunction(value) and value.__module__ == module.__name__ and not known.startswith("_")
+        ]
+        others = f"; it has {one_of(known, 'and')}" if known else "; it defines no function"
+        raise UsageError(f"reward '{spec}': no function '{name}' in it{did_you_mean(name, known) or others}")
+    if not callable(function):
+        raise UsageError(f"reward '{spec}': '{name}' is not a function but a {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C, without a signature to look at
+        return function  # type: ignore[no-any-return]
+    try:
+        signature.bind([], [])
+    except TypeError:
+        raise UsageError(
+            f"reward '{spec}': '{name}{signature}' must take two arguments: prompts and responses"
+        ) from None
+    return function  # type: ignore[no-any-return]
