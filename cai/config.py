@@ -99,6 +99,27 @@ class EvaluateConfig(SamplingConfig):
     temperature: Temperature = 1.0
 
 
+class RoundsConfig(Section):
+    """Several rounds, each from the newest policy: its answers are revised, labeled and learned from anew."""
+
+    count: Positive = Field(1, description="rounds at most")
+    earlier_weight: Share = Field(
+        0.5, description="weight of an earlier round's pairs, per round of age; 0 drops them"
+    )
+    patience: Positive | None = Field(
+        1, description="stop after so many rounds in which harmful answers did not get fewer; null: never"
+    )
+    max_refused_benign: Share | None = Field(
+        0.1, description="guard: stop when the policy refuses more of the benign requests"
+    )
+    max_length_ratio: Annotated[float, Field(gt=1.0)] | None = Field(
+        2.0, description="guard: stop when answers are longer or shorter than the base model's by this factor"
+    )
+    max_kl: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="guard: stop when the rounds' KL add up to more, nats per response"
+    )
+
+
 class RunConfig(Section):
     """Everything that determines a run."""
 
@@ -119,8 +140,10 @@ class RunConfig(Section):
     dpo: DPOConfig = DPOConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     reward: tuple[RewardTerm, ...] = Field((RewardTerm(),), min_length=1, description="what RL maximises")
+    gold: RewardTerm | None = Field(None, description="a second reward that nothing trains on: a watch")
     ppo: PPOConfig = PPOConfig()
     grpo: GroupConfig = GroupConfig()
     rloo: GroupConfig = GroupConfig()
     best_of_n: BestOfNConfig = BestOfNConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    rounds: RoundsConfig = RoundsConfig()

@@ -104,6 +104,7 @@ class RolloutConfig(Section):
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 1.0
     sampler: Literal["auto", "transformers", "vllm"] = Field("auto", description="who draws the responses")
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-6
+    schedule: Literal["constant", "linear"] = "linear"
     micro_batch_size: Positive = Field(8, description="responses per forward pass")
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     kl_coef: Annotated[float, Field(ge=0.0)] = Field(0.05, description="beta: price of a nat of KL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cai.types import Score
 
@@ -27,14 +28,20 @@ def mean(values: Sequence[float]) -> Score | None:
     The percentile bootstrap was tried first and covers less (docs/lab-notes.md). With a single value the
     spread is unknown, and the interval is the whole range.
     """
-    if not values:
-        return None
+    if len(values) == 1:
+        return Score(values[0], 0.0, 1.0, 1)
+    score = interval(values)
+    return None if score is None else replace(score, low=max(0.0, score.low), high=min(1.0, score.high))
+
+
+def interval(values: Sequence[float]) -> Score | None:
+    """Mean of values of any range with Student's t interval; None of fewer than two."""
     n = len(values)
-    centre = sum(values) / n
-    if n == 1:
-        return Score(centre, 0.0, 1.0, 1)
+    if n < 2:
+        return None
     from scipy.stats import t
 
+    centre = sum(values) / n
     variance = sum((value - centre) ** 2 for value in values) / (n - 1)
     half = float(t.ppf((1 + CONFIDENCE) / 2, n - 1)) * math.sqrt(variance / n)
-    return Score(centre, max(0.0, centre - half), min(1.0, centre + half), n)
+    return Score(centre, centre - half, centre + half, n)

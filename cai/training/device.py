@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cai.trainconfig import OptimizerConfig
+from cai.trainconfig import OptimizerConfig, RolloutConfig
 
 _LARGE = 1_000_000_000
 _ATTENTION_BYTES = 1 << 30
@@ -43,7 +43,7 @@ def kind() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def settings(config: OptimizerConfig, parameters: int, where: str | None = None) -> Device:
+def settings(config: OptimizerConfig | RolloutConfig, parameters: int, where: str | None = None) -> Device:
     """The settings for a model with so many parameters.
 
     ``auto`` is bfloat16 on a GPU and on a CPU that multiplies it natively, else float32. Recomputing
