@@ -1,4 +1,4 @@
-"""The steps that change weights: SFT on the demonstrations, DPO on the preferences.
+"""The steps that change weights: SFT on the demonstrations, DPO and the reward model on the preferences.
 
 A training runs in a thread of its own, so that Ctrl-C reaches it as a request: it finishes the update,
 saves a checkpoint and stops. Whatever model is loaded for sampling is freed first.
@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from cai import models, tables
 from cai.engines.load import model_path
-from cai.steps.run import Run, record_counts
+from cai.errors import CaiError
+from cai.evaluation import preference
+from cai.evaluation.stats import interval
+from cai.steps.run import Run
 from cai.training.dpo import train_dpo
 from cai.training.result import TrainResult
+from cai.training.reward import is_held_out, train_reward
 from cai.training.rows import Example
 from cai.training.sft import train_sft
-from cai.types import rank
+from cai.types import Failure, Preference, Response, Score, rank
 
 Progress = Callable[[int, int, dict[str, float]], None]
 Training = Callable[[Progress, Callable[[], bool]], TrainResult]
@@ -25,34 +31,107 @@ Training = Callable[[Progress, Callable[[], bool]], TrainResult]
 
 async def step_sft(run: Run) -> None:
     """demonstrations.parquet → checkpoints/sft."""
-    rows = run.folder.read_table("demonstrations", tables.demonstration_from)
+    await _imitate(run, "sft", "demonstrations", model_path(run.config.model), "sft")
+
+
+async def step_best_sft(run: Run) -> None:
+    """best_demonstrations.parquet + checkpoints/sft → checkpoints/policy: best-of-n learned by SFT."""
+    await _imitate(run, "best-sft", "best_demonstrations", run.folder.checkpoint("sft"), "policy")
+
+
+async def _imitate(run: Run, stage: str, table: str, base: Path, checkpoint: str) -> None:
+    rows = run.folder.read_table(table, tables.demonstration_from)
     examples = [Example(row.prompt, row.response) for row in rows]
-    base, out = model_path(run.config.model), run.folder.checkpoint("sft")
-    seed = run.seed("sft")
+    out, seed = run.folder.checkpoint(checkpoint), run.seed(stage)
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
         return train_sft(
             base, examples, run.config.sft, out, seed, progress=progress, should_stop=should_stop
         )
 
-    await _train(run, "sft", training)
+    await train_on(run, stage, training, checkpoint)
 
 
 async def step_dpo(run: Run) -> None:
     """preferences.parquet → checkpoints/policy. Unscored pairs are not trained on."""
     preferences = run.folder.read_table("preferences", tables.preference_from)
-    pairs = [ranked for preference in preferences if (ranked := rank(preference)) is not None]
+    pairs = [ranked for p in preferences if (ranked := rank(p)) is not None]
     base, out = run.folder.checkpoint("sft"), run.folder.checkpoint("policy")
     seed = run.seed("dpo")
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
         return train_dpo(base, pairs, run.config.dpo, out, seed, progress=progress, should_stop=should_stop)
 
-    await _train(run, "dpo", training, "policy")
+    await train_on(run, "dpo", training, "policy")
 
 
-async def _train(run: Run, stage: str, training: Training, checkpoint: str | None = None) -> None:
-    """Run ``training`` in a thread and record what it says; Ctrl-C asks it to stop and waits for it."""
+async def step_reward(run: Run) -> None:
+    """preferences.parquet → checkpoints/reward and reward_validation.parquet.
+
+    The pairs of a share of the prompts are not learned; how the reward model judges them is
+    ``reward/accuracy``, ``reward/log_loss`` and ``reward/ece`` in metrics.json. Unscored pairs are neither
+    learned nor judged.
+    """
+    config = run.config.reward_model
+    scored = [p for p in run.folder.read_table("preferences", tables.preference_from) if p.p is not None]
+    split = run.seed("held-out")  # not the training's: who is held out stays the same whatever is trained
+    held = [p for p in scored if is_held_out(p.comparison.prompt, config.held_out, split)]
+    learned = [p for p in scored if not is_held_out(p.comparison.prompt, config.held_out, split)]
+    if held and not learned:
+        raise CaiError(f"reward: all {len(held)} pairs are held out; lower reward_model.held_out")
+    pairs = [ranked for p in learned if (ranked := rank(p)) is not None]
+    base, out = run.folder.checkpoint("sft"), run.folder.checkpoint("reward")
+    seed = run.seed("reward")
+
+    def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
+        return train_reward(base, pairs, config, out, seed, progress=progress, should_stop=should_stop)
+
+    result = await _train(run, "reward", training, "reward")
+    judged, failures = await _judge_held_out(run, held)
+    run.folder.write_table("reward_validation", map(asdict, judged))
+    counts = {"held_out": len(judged), "held_out_unscored": len(failures)}
+    measured = preference.scores(judged)
+    _record(run, "reward", result, counts=counts, measured=measured, failures=failures)
+
+
+async def _judge_held_out(
+    run: Run, held: Sequence[Preference]
+) -> tuple[list[preference.PairScore], list[Failure]]:
+    """reward(a) - reward(b) of every pair by the finished reward model, as everybody else will load it."""
+    from cai.rewards.model import RewardModel
+
+    if not held:
+        run.progress.say("reward: no pair is held out, so nothing says how good the reward model is")
+        return [], []
+    reward = RewardModel(run.folder.checkpoint("reward"))
+    comparisons = [p.comparison for p in held]
+    values = await reward.score([Response(c.prompt, text) for c in comparisons for text in (c.a, c.b)])
+    await reward.close()
+    judged: list[preference.PairScore] = []
+    failures: list[Failure] = []
+    for p, a, b in zip(held, values[::2], values[1::2], strict=True):
+        if p.p is None or a.value is None or b.value is None:
+            reason = a.reason or b.reason
+            failures.append(Failure("reward", p.comparison.id, "held-out pair unscored", reason))
+            continue
+        principles = tuple(j.principle_id for j in p.judgements)
+        judged.append(
+            preference.PairScore(
+                p.comparison.id, p.comparison.prompt.id, p.source.name, principles, p.p, a.value - b.value
+            )
+        )
+    return judged, failures
+
+
+async def train_on(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
+    """Do a training that writes ``checkpoints/<checkpoint>``, and record what it says under ``stage``."""
+    result = await _train(run, stage, training, checkpoint)
+    _record(run, stage, result)
+    return result
+
+
+async def _train(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
+    """Run ``training`` in a thread; Ctrl-C asks it to stop and waits for it."""
     await run.models.close()
     stop = threading.Event()
     with run.progress.bar(stage, 0) as bar:
@@ -74,7 +153,32 @@ async def _train(run: Run, stage: str, training: Training, checkpoint: str | Non
             if not task.cancelled():
                 task.exception()  # the training's own word for "stopped"; the cancellation says it already
             raise
-    run.models.forget(models.trained(run.config, run.folder, checkpoint or stage))
-    run.folder.record_failures({stage}, result.failures)
-    left_out = {f"left_out_{reason.replace(' ', '_')}": n for reason, n in result.left_out.items()}
-    record_counts(run, stage, rows=result.rows, steps=result.steps, tokens=result.tokens, **left_out)
+    run.models.forget(models.trained(run.config, run.folder, checkpoint))
+    return result
+
+
+def _record(
+    run: Run,
+    stage: str,
+    result: TrainResult,
+    *,
+    counts: Mapping[str, int] | None = None,
+    measured: Mapping[str, Score] | None = None,
+    failures: Sequence[Failure] = (),
+) -> None:
+    """Everything that a training has to say, under ``stage/…`` in metrics.json and in failures.jsonl.
+
+    A count is exact: its interval is itself. A figure of the training is a mean over its recent updates.
+    """
+    exact = {"rows": result.rows, "steps": result.steps, "tokens": result.tokens, **(counts or {})}
+    exact |= {f"left_out_{reason.replace(' ', '_')}": n for reason, n in result.left_out.items()}
+    scores = {name: Score(n, n, n, n) for name, n in exact.items()} | _figures(result) | dict(measured or {})
+    run.folder.record_metrics({f"{stage}/{name}": score for name, score in scores.items()}, drop=f"{stage}/")
+    run.folder.record_failures({stage}, [*result.failures, *failures])
+
+
+def _figures(result: TrainResult) -> dict[str, Score]:
+    """Mean of each figure over the recent updates, with Student's t interval; nothing of a single update."""
+    names = [name for name in result.metrics if name != "learning_rate"]  # a setting, not a finding
+    found = {name: interval([update[name] for update in result.recent]) for name in names}
+    return {name: score for name, score in found.items() if score is not None}

@@ -9,10 +9,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cai.training.rows import PairRow, SFTRow
 from cai.training.schedule import Schedule
 
 Batch = dict[str, Tensor]
 """``ids`` (B, T), ``attention`` (B, T), ``completion`` (B, T) bool, ``weights`` (rows,); DPO adds more."""
+
+
+def example_columns(rows: Sequence[SFTRow]) -> dict[str, list[Any]]:
+    """Examples as columns of the trainer's dataset."""
+    return {
+        "prompt_ids": [list(row.prompt) for row in rows],
+        "completion_ids": [list(row.completion) for row in rows],
+        "weight": [row.weight for row in rows],
+    }
+
+
+def pair_columns(rows: Sequence[PairRow]) -> dict[str, list[Any]]:
+    """Pairs as columns, named as TRL names them."""
+    return {
+        "prompt_ids": [list(row.prompt) for row in rows],
+        "chosen_ids": [list(row.chosen) for row in rows],
+        "rejected_ids": [list(row.rejected) for row in rows],
+        "p_chosen": [row.p for row in rows],
+        "weight": [row.weight for row in rows],
+    }
 
 
 def sft_batch(rows: dict[str, list[Any]], pad: int) -> Batch:
@@ -35,7 +56,7 @@ def pair_batch(rows: dict[str, list[Any]], pad: int) -> Batch:
     return batch
 
 
-def _padded(pairs: Sequence[tuple[list[int], list[int]]], pad: int) -> Batch:
+def _padded(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> Batch:
     width = max(len(prompt) + len(completion) for prompt, completion in pairs)
     ids = torch.full((len(pairs), width), pad, dtype=torch.long)
     attention = torch.zeros(len(pairs), width, dtype=torch.long)

@@ -30,7 +30,7 @@ RECORD = "training.json"
 _VERSION = "1"
 _MODEL_FILES = {".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"}
 # What the pipeline reads to choose rows is in the rows already; how often to save changes no weights.
-_OTHER_SETTINGS = {"save_steps", "helpful_share", "helpful_prompts", "rounds", "min_margin"}
+_OTHER_SETTINGS = {"save_steps", "helpful_share", "helpful_prompts", "rounds", "held_out"}
 
 
 def training_key(

@@ -8,15 +8,15 @@ training, so it takes no memory later. Resuming and finding a finished training 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cai.trainconfig import DPOConfig
-from cai.training.checkpoint import Workspace, training_key
+from cai.training.checkpoint import Workspace
+from cai.training.frame import Method, Training, train
 from cai.training.result import Progress, TrainResult, Watch
-from cai.training.rows import PairRow
+from cai.training.rows import PairRow, encode_pairs
 from cai.types import Ranked
 
 
@@ -37,60 +37,35 @@ def train_dpo(
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
         KeyboardInterrupt: Ctrl-C in the main thread, likewise.
     """
-    from cai.training import quiet
-
-    quiet.before_import()
-    model = str(model_path)
-    workspace = Workspace(Path(out_dir), training_key("dpo", model, pairs, config, seed))
-    finished = workspace.finished()
-    if finished is not None:
-        return TrainResult.from_json(workspace.out, finished)
-    with quiet.quiet():
-        return _train(model, pairs, config, workspace, seed=seed, watch=Watch(progress, should_stop))
+    training = Training("dpo", str(model_path), pairs, config, seed)
+    return train(training, out_dir, _method, Watch(progress, should_stop))
 
 
-def _train(
-    model: str,
-    pairs: Sequence[Ranked],
-    config: DPOConfig,
-    workspace: Workspace,
-    *,
-    seed: int,
-    watch: Watch,
-) -> TrainResult:
-    import datasets
-    from trl.trainer.dpo_config import DPOConfig as DPOArguments
+def _method(training: Training, workspace: Workspace) -> Method:
+    from trl.trainer.dpo_config import DPOConfig as Arguments
 
-    from cai.training import loop
-    from cai.training.batches import Updates, pair_batch
-    from cai.training.interrupt import stop_requests
-    from cai.training.rows import encode_pairs
-    from cai.training.schedule import Schedule
-    from cai.training.scoring import pair_columns
-    from cai.training.trainers import Job, SoftDPOTrainer
+    from cai.training.batches import pair_batch, pair_columns
+    from cai.training.loop import load_language_model, load_tokenizer
+    from cai.training.trainers import SoftDPOTrainer
 
-    tokenizer = loop.load_tokenizer(model)
-    encoded = encode_pairs(tokenizer, pairs, config)
-    base = loop.load_base(model, tokenizer, config, encoded.rows)
-    # A row is two sequences, so a forward pass costs half as much per sequence.
-    schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead / 2)
-    started = time.monotonic()
-    reference = _reference(base, encoded.rows, config, workspace)
-    rows = datasets.Dataset.from_dict({**pair_columns(encoded.rows), **reference})
-    arguments = loop.trainer_arguments(config, base, schedule.total, seed)
-    arguments |= {"beta": config.beta, "precompute_ref_log_probs": True}  # so that TRL loads no reference
-    with stop_requests(watch.should_stop) as stop:
-        updates = Updates(rows, schedule, pair_batch, base.pad)
-        job = Job(config, base.device, updates, workspace, watch.progress, stop, started=started)
-        trainer = SoftDPOTrainer(
-            job,
-            model=base.model,
-            args=DPOArguments(output_dir=str(workspace.partial), **arguments),
-            train_dataset=rows,
-            processing_class=tokenizer,
-            peft_config=loop.peft_config(config.lora),
-        )
-        return loop.run(trainer, base, encoded)
+    config = training.config
+    assert isinstance(config, DPOConfig)
+
+    def columns(base: Any, rows: Sequence[PairRow]) -> dict[str, list[Any]]:
+        return {**pair_columns(rows), **_reference(base, rows, config, workspace)}
+
+    return Method(
+        tokenizer=load_tokenizer,
+        load=load_language_model,
+        encode=encode_pairs,
+        columns=columns,
+        batch=pair_batch,
+        trainer=SoftDPOTrainer,
+        arguments=Arguments,
+        # With log-probabilities said to be there already, TRL loads no reference.
+        settings={"beta": config.beta, "precompute_ref_log_probs": True},
+        sequences=2,
+    )
 
 
 def _reference(

@@ -1,11 +1,12 @@
-"""From encoded rows to a finished folder: what SFT and DPO have in common.
+"""From a training that was asked for to a finished folder: what SFT, DPO and the reward model have in common.
 
-Load, train (from the newest checkpoint, if there is one), write the result. Not here: which rows, which
-loss (``sft.py``, ``dpo.py``, ``trainers.py``).
+Load, encode, train (from the newest checkpoint, if there is one), write the result. Not here: which rows,
+which loss (``sft.py``, ``dpo.py``, ``reward.py``, ``trainers.py``).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,14 @@ import torch
 
 from cai.errors import TrainingError
 from cai.trainconfig import LoraConfig, OptimizerConfig
+from cai.training.batches import Updates
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
-from cai.training.result import TrainingStopped, TrainResult
-from cai.training.rows import Encoded, PairRow, SFTRow
+from cai.training.frame import Method, Training
+from cai.training.interrupt import stop_requests
+from cai.training.result import TrainingStopped, TrainResult, Watch
+from cai.training.rows import Encoded
+from cai.training.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +38,62 @@ class Base:
 
 
 def load_tokenizer(model_path: str) -> Any:
-    """The model's tokenizer, with something to pad with."""
+    """The model's tokenizer."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(model_path)
 
 
-def load_base(
-    model_path: str, tokenizer: Any, config: OptimizerConfig, rows: Sequence[SFTRow | PairRow]
-) -> Base:
-    """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+def load_language_model(model_path: str) -> Any:
+    """The causal language model, with float32 weights."""
+    from transformers import AutoModelForCausalLM
 
-    stored = _dtype(getattr(AutoConfig.from_pretrained(model_path), "dtype", None))
-    model: Any = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
-    device = settings(config, sum(weight.numel() for weight in model.parameters()))
-    if config.lora is not None and device.kind == "cuda":
+    return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+
+
+def train(training: Training, method: Method, workspace: Workspace, watch: Watch) -> TrainResult:
+    """Train to the end or to a request to stop, and write the finished folder."""
+    import datasets
+
+    from cai.training.trainers import Job
+
+    config = training.config
+    tokenizer = method.tokenizer(training.model)
+    encoded = method.encode(tokenizer, training.items, config)
+    lengths = [row.length for row in encoded.rows]
+    base = _load_base(training, method, tokenizer, max(lengths))
+    # A forward pass costs something beside its tokens, which the sequences of a row share.
+    schedule = Schedule(lengths, config, training.seed, base.device.overhead / method.sequences)
+    started = time.monotonic()
+    rows = datasets.Dataset.from_dict(method.columns(base, encoded.rows))
+    arguments = trainer_arguments(config, base, schedule.total, training.seed) | dict(method.settings)
+    with stop_requests(watch.should_stop) as stop:
+        updates = Updates(rows, schedule, method.batch, base.pad)
+        job = Job(config, base.device, updates, workspace, watch.progress, stop, started=started)
+        trainer = method.trainer(
+            job,
+            model=base.model,
+            args=method.arguments(output_dir=str(workspace.partial), **arguments),
+            train_dataset=rows,
+            processing_class=tokenizer,
+            peft_config=_peft_config(config.lora, method),
+        )
+        _run(trainer)
+        return _publish(trainer, base, encoded, method)
+
+
+def _load_base(training: Training, method: Method, tokenizer: Any, longest: int) -> Base:
+    """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
+    from transformers import AutoConfig
+
+    stored = _dtype(getattr(AutoConfig.from_pretrained(training.model), "dtype", None))
+    model = method.load(training.model)
+    device = settings(training.config, sum(weight.numel() for weight in model.parameters()))
+    if training.config.lora is not None and device.kind == "cuda":
         model = model.to(device.dtype)
-    use_fast_attention(model, device, 2 * config.micro_batch_size, max(row.length for row in rows))
+        if hasattr(model, "score"):
+            model.score.float()  # a reward's head is learned in full, beside the adapter
+    use_fast_attention(model, device, method.sequences * training.config.micro_batch_size, longest)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if pad is None:
         pad = 0  # masked everywhere: any id will do
@@ -61,23 +104,23 @@ def _dtype(value: Any) -> torch.dtype:
     return value if isinstance(value, torch.dtype) else getattr(torch, value or "float32")
 
 
-def peft_config(lora: LoraConfig | None) -> Any:
+def _peft_config(lora: LoraConfig | None, method: Method) -> Any:
     """peft's form of the adapter that the configuration asks for."""
     if lora is None:
         return None
     from peft import LoraConfig as PeftLoraConfig
 
     return PeftLoraConfig(
-        task_type="CAUSAL_LM",
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.target_modules,
+        **method.lora,
     )
 
 
 def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int) -> dict[str, Any]:
-    """Arguments that TRL's SFTConfig and DPOConfig share."""
+    """Arguments that TRL's settings classes share."""
     return {
         "use_cpu": base.device.kind == "cpu",
         "bf16": False,  # autocast is applied around the loss: see trainers.py
@@ -101,8 +144,8 @@ def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int
     }
 
 
-def run(trainer: Any, base: Base, encoded: Encoded[SFTRow] | Encoded[PairRow]) -> TrainResult:
-    """Train to the end or to a request to stop, and write the finished folder."""
+def _run(trainer: Any) -> None:
+    """Every update that is still to be made."""
     from transformers.trainer_callback import PrinterCallback
 
     job = trainer.job
@@ -118,34 +161,35 @@ def run(trainer: Any, base: Base, encoded: Encoded[SFTRow] | Encoded[PairRow]) -
         )
     if len(job.history) != job.updates.schedule.total:
         raise TrainingError("the training ended before its last update; run the same command again.")
+
+
+def _publish(trainer: Any, base: Base, encoded: Encoded[Any], method: Method) -> TrainResult:
+    """Write the finished folder; the unfinished work goes."""
+    job = trainer.job
     result = TrainResult(
         path=job.workspace.out,
         steps=len(job.history),
         rows=len(encoded.rows),
         tokens=job.tokens,
-        seconds=_seconds(job),
+        seconds=time.monotonic() - job.started,
         history=tuple(job.history),
         failures=encoded.failures,
         left_out=encoded.left_out,
         adapter=job.workspace.out / "adapter" if job.config.lora else None,
     )
-    job.workspace.publish(_write(trainer.model, base, job.workspace), result.to_json())
+    folder = job.workspace.fresh("final")
+    _write(trainer.model, folder, base, encoded.rows, method)
+    job.workspace.publish(folder, result.to_json())
     return result
 
 
-def _seconds(job: Any) -> float:
-    import time
-
-    return time.monotonic() - float(job.started)
-
-
-def _write(model: Any, base: Base, workspace: Workspace) -> Path:
+def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Method) -> None:
     """Weights in the precision of the base model's files, tokenizer, and the adapter where there is one."""
-    folder = workspace.fresh("final")
     if hasattr(model, "merge_and_unload"):
         model.save_pretrained(folder / "adapter")
         model = model.merge_and_unload()
     model.config.use_cache = True
-    model.to(base.stored).save_pretrained(folder)
+    model.to(base.stored)
+    method.finish(model, base, rows)
+    model.save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
-    return folder

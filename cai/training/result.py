@@ -55,9 +55,14 @@ class TrainResult:
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
     @property
+    def recent(self) -> tuple[dict[str, float], ...]:
+        """The last tenth of the updates, at least two where there are two: what a report averages."""
+        return self.history[-max(2, len(self.history) // 10) :]
+
+    @property
     def metrics(self) -> dict[str, float]:
-        """Every figure averaged over the last tenth of the updates, the mean that a report shows."""
-        last = self.history[-max(1, len(self.history) // 10) :]
+        """The mean of every figure over the recent updates."""
+        last = self.recent
         return {key: sum(entry[key] for entry in last) / len(last) for key in (last[-1] if last else {})}
 
     def to_json(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from cai.chat import encode_pair
 from cai.errors import ItemError, TrainingError
-from cai.trainconfig import DPOConfig, OptimizerConfig
+from cai.trainconfig import DPOConfig, OptimizerConfig, RewardModelConfig
 from cai.types import Failure, Prompt, Ranked
 
 
@@ -66,6 +66,14 @@ class PairRow:
 
 
 Row = TypeVar("Row", SFTRow, PairRow)
+PairConfig = DPOConfig | RewardModelConfig
+
+# What to do about the most frequent reason for which rows are gone.
+_ADVICE = {
+    "too long": "Raise max_length, or give shorter prompts",
+    "tie without soft labels": "Learn from soft labels (soft: true), or give pairs that are not tied",
+    "margin below min_margin": "Lower min_margin",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +104,10 @@ def encode_examples(tokenizer: Any, examples: Sequence[Example], config: Optimiz
     return _usable(Encoded(tuple(rows), tuple(failures), dict(left_out)), "supervised fine-tuning")
 
 
-def encode_pairs(tokenizer: Any, pairs: Sequence[Ranked], config: DPOConfig) -> Encoded[PairRow]:
-    """Token rows for DPO. With ``config.soft`` off, P is rounded and ties, which then say nothing, go."""
+def encode_pairs(
+    tokenizer: Any, pairs: Sequence[Ranked], config: PairConfig, stage: str = "dpo"
+) -> Encoded[PairRow]:
+    """Token rows of pairs. With ``config.soft`` off, P is rounded and ties, which then say nothing, go."""
     rows: list[PairRow] = []
     failures: list[Failure] = []
     left_out: Counter[str] = Counter()
@@ -109,11 +119,12 @@ def encode_pairs(tokenizer: Any, pairs: Sequence[Ranked], config: DPOConfig) -> 
                 continue
             rows.append(_pair_row(tokenizer, pair, config))
         except ItemError as error:
-            failures.append(Failure("dpo", pair.prompt.id, error.reason, error.detail))
-    return _usable(Encoded(tuple(rows), tuple(failures), dict(left_out)), "DPO")
+            failures.append(Failure(stage, pair.prompt.id, error.reason, error.detail))
+    what = {"dpo": "DPO", "reward": "the reward model"}[stage]
+    return _usable(Encoded(tuple(rows), tuple(failures), dict(left_out)), what)
 
 
-def _rule(pair: Ranked, config: DPOConfig) -> str | None:
+def _rule(pair: Ranked, config: PairConfig) -> str | None:
     """Why the pair is left out by rule; None when it stays."""
     if not _weighs(pair.weight):
         return "weight 0"
@@ -127,7 +138,7 @@ def _rule(pair: Ranked, config: DPOConfig) -> str | None:
     return None
 
 
-def _pair_row(tokenizer: Any, pair: Ranked, config: DPOConfig) -> PairRow:
+def _pair_row(tokenizer: Any, pair: Ranked, config: PairConfig) -> PairRow:
     prompt, chosen = encode_pair(tokenizer, pair.prompt.messages, pair.chosen)
     _, rejected = encode_pair(tokenizer, pair.prompt.messages, pair.rejected)
     p = pair.p_chosen if config.soft else float(pair.p_chosen > 0.5)
@@ -153,5 +164,7 @@ def _usable(encoded: Encoded[Row], what: str) -> Encoded[Row]:
     if encoded.rows:
         return encoded
     reasons = Counter(failure.reason for failure in encoded.failures) + Counter(dict(encoded.left_out))
-    counts = ", ".join(f"{reason}: {n}" for reason, n in reasons.most_common()) or "the input was empty"
-    raise TrainingError(f"no usable rows for {what} ({counts}). Give more prompts, or raise max_length.")
+    ordered = reasons.most_common()
+    counts = ", ".join(f"{reason}: {n}" for reason, n in ordered) or "the input was empty"
+    advice = _ADVICE.get(ordered[0][0] if ordered else "", "Give more prompts")
+    raise TrainingError(f"no usable rows for {what} ({counts}). {advice}.")

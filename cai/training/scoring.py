@@ -1,14 +1,15 @@
-"""A causal language model → log P(completion | prompt) of every row of a batch."""
+"""A model over rows: log P(completion | prompt) of a language model, rewards of a reward model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cai.training.batches import Batch, pair_batch
+from cai.rewards.model import end_rewards
+from cai.training.batches import Batch, pair_batch, pair_columns
 from cai.training.device import Device
 from cai.training.losses import sequence_logprobs
 from cai.training.rows import PairRow
@@ -39,7 +40,28 @@ def completion_logprobs(model: Any, batch: Batch) -> Tensor:
 def reference_logprobs(
     model: Any, rows: Sequence[PairRow], pad: int, device: Device, batch_size: int
 ) -> tuple[Tensor, Tensor]:
-    """log P of chosen and rejected of every pair, (rows,) each, in one pass over rows sorted by length."""
+    """log P of chosen and rejected of every pair: (rows,) each."""
+
+    def read(batch: Batch) -> Tensor:
+        with device.autocast:
+            return completion_logprobs(model, batch)
+
+    return _each_pair(model, rows, pad, batch_size, read)
+
+
+def pair_rewards(model: Any, rows: Sequence[PairRow], pad: int, batch_size: int) -> tuple[Tensor, Tensor]:
+    """A reward model's rewards, not centred, of chosen and rejected of every pair: (rows,) each."""
+
+    def read(batch: Batch) -> Tensor:
+        return end_rewards(model, batch["ids"], batch["attention"])
+
+    return _each_pair(model, rows, pad, batch_size, read)
+
+
+def _each_pair(
+    model: Any, rows: Sequence[PairRow], pad: int, batch_size: int, read: Callable[[Batch], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """``read`` of chosen and rejected of every pair, (rows,) each, in one pass over rows sorted by length."""
     chosen, rejected = torch.zeros(len(rows)), torch.zeros(len(rows))
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].length, index))
     model.eval()
@@ -47,18 +69,7 @@ def reference_logprobs(
         picked = order[start : start + batch_size]
         batch = pair_batch(pair_columns([rows[index] for index in picked]), pad)
         batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-        with torch.inference_mode(), device.autocast:
-            both = completion_logprobs(model, batch).float().cpu()
+        with torch.inference_mode():
+            both = read(batch).float().cpu()
         chosen[picked], rejected[picked] = both.chunk(2)
     return chosen, rejected
-
-
-def pair_columns(rows: Sequence[PairRow]) -> dict[str, list[Any]]:
-    """Pairs as columns, named as TRL names them."""
-    return {
-        "prompt_ids": [list(row.prompt) for row in rows],
-        "chosen_ids": [list(row.chosen) for row in rows],
-        "rejected_ids": [list(row.rejected) for row in rows],
-        "p_chosen": [row.p for row in rows],
-        "weight": [row.weight for row in rows],
-    }

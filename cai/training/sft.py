@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cai.trainconfig import SFTConfig
-from cai.training.checkpoint import Workspace, training_key
+from cai.training.checkpoint import Workspace
+from cai.training.frame import Method, Training, train
 from cai.training.result import Progress, TrainResult, Watch
-from cai.training.rows import Example
+from cai.training.rows import Example, encode_examples
 
 
 def train_sft(
@@ -34,58 +35,23 @@ def train_sft(
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
         KeyboardInterrupt: Ctrl-C in the main thread, likewise.
     """
-    from cai.training import quiet
-
-    quiet.before_import()
-    model = str(model_path)
-    workspace = Workspace(Path(out_dir), training_key("sft", model, examples, config, seed))
-    finished = workspace.finished()
-    if finished is not None:
-        return TrainResult.from_json(workspace.out, finished)
-    with quiet.quiet():
-        return _train(model, examples, config, workspace, seed=seed, watch=Watch(progress, should_stop))
+    training = Training("sft", str(model_path), examples, config, seed)
+    return train(training, out_dir, _method, Watch(progress, should_stop))
 
 
-def _train(
-    model: str,
-    examples: Sequence[Example],
-    config: SFTConfig,
-    workspace: Workspace,
-    *,
-    seed: int,
-    watch: Watch,
-) -> TrainResult:
-    import datasets
-    from trl.trainer.sft_config import SFTConfig as SFTArguments
+def _method(training: Training, workspace: Workspace) -> Method:
+    from trl.trainer.sft_config import SFTConfig as Arguments
 
-    from cai.training import loop
-    from cai.training.batches import Updates, sft_batch
-    from cai.training.interrupt import stop_requests
-    from cai.training.rows import encode_examples
-    from cai.training.schedule import Schedule
-    from cai.training.trainers import Job, UpdateSFTTrainer
+    from cai.training.batches import example_columns, sft_batch
+    from cai.training.loop import load_language_model, load_tokenizer
+    from cai.training.trainers import UpdateSFTTrainer
 
-    tokenizer = loop.load_tokenizer(model)
-    encoded = encode_examples(tokenizer, examples, config)
-    base = loop.load_base(model, tokenizer, config, encoded.rows)
-    schedule = Schedule([row.length for row in encoded.rows], config, seed, base.device.overhead)
-    rows = datasets.Dataset.from_dict(
-        {
-            "prompt_ids": [list(row.prompt) for row in encoded.rows],
-            "completion_ids": [list(row.completion) for row in encoded.rows],
-            "weight": [row.weight for row in encoded.rows],
-        }
+    return Method(
+        tokenizer=load_tokenizer,
+        load=load_language_model,
+        encode=encode_examples,
+        columns=lambda base, rows: example_columns(rows),
+        batch=sft_batch,
+        trainer=UpdateSFTTrainer,
+        arguments=Arguments,
     )
-    arguments = loop.trainer_arguments(config, base, schedule.total, seed)
-    with stop_requests(watch.should_stop) as stop:
-        updates = Updates(rows, schedule, sft_batch, base.pad)
-        job = Job(config, base.device, updates, workspace, watch.progress, stop)
-        trainer = UpdateSFTTrainer(
-            job,
-            model=base.model,
-            args=SFTArguments(output_dir=str(workspace.partial), **arguments),
-            train_dataset=rows,
-            processing_class=tokenizer,
-            peft_config=loop.peft_config(config.lora),
-        )
-        return loop.run(trainer, base, encoded)

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback
 from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.reward_trainer import RewardTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
 from cai.errors import TrainingError
-from cai.trainconfig import DPOConfig, OptimizerConfig
+from cai.rewards.model import end_rewards
+from cai.trainconfig import DPOConfig, OptimizerConfig, RewardModelConfig
 from cai.training.batches import Batch, Updates
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device
@@ -56,7 +58,7 @@ class Job:
 
 
 class _UpdateTrainer(Trainer):
-    """The parts that both trainers share; ``job`` is set before TRL's constructor runs."""
+    """The parts that all trainers share; ``job`` is set before TRL's constructor runs."""
 
     loss_is_scaled_for_ga = True
     job: Job
@@ -203,6 +205,33 @@ class SoftDPOTrainer(_UpdateTrainer, DPOTrainer):  # type: ignore[misc]
         drift = 0.5 * ((ref_chosen - chosen) + (ref_rejected - rejected))
         self._add("kl", drift * weights, share)
         return weighted_mean(PREFERENCE_LOSSES[config.loss](z, inputs["p"]), weights, total)
+
+
+class SoftRewardTrainer(_UpdateTrainer, RewardTrainer):  # type: ignore[misc]
+    """A Bradley-Terry reward model with labels that are probabilities."""
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Mean of loss(r_c - r_r, p) + center (r_c + r_r)² over the update; this micro-batch's part: ().
+
+        The second term is that of Eisenstein et al. 2023 (arXiv 2312.09244), eq. 2.
+        """
+        del return_outputs
+        config = self.job.config
+        assert isinstance(config, RewardModelConfig)
+        chosen, rejected = end_rewards(model, inputs["ids"], inputs["attention"]).chunk(2)
+        z, p = chosen - rejected, inputs["p"]
+        values = PREFERENCE_LOSSES[config.loss](z, p)
+        if config.center > 0:
+            values = values + config.center * (chosen + rejected) ** 2
+        weights, total = inputs["weights"], num_items_in_batch
+        share = 1.0 / float(total)
+        self._add("margin", z * weights, share)
+        # How probable it is that a verdict drawn from the label sides with the model: 0.5 for every tie.
+        self._add("agreement", torch.where(z > 0, p, torch.where(z < 0, 1.0 - p, 0.5)) * weights, share)
+        self._add("reward", 0.5 * (chosen + rejected) * weights, share)
+        return weighted_mean(values, weights, total)
 
 
 class _Steps(TrainerCallback):

@@ -1,6 +1,6 @@
 """Run a training again and again, killing it at random moments, then once undisturbed; report what happened.
 
-    python tests/training/killed.py MODEL WORK sft|dpo KILLS
+    python tests/training/killed.py MODEL WORK sft|dpo|reward KILLS
 
 TRL is imported once; every attempt is a fork of the process that imported it, so that many kills take
 little time. Prints a JSON object: the updates that each attempt made.
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import torch
 import trl.trainer.dpo_trainer
+import trl.trainer.reward_trainer
 import trl.trainer.sft_trainer  # noqa: F401
 from training_rows import examples, pairs
 
-from cai.trainconfig import DPOConfig, SFTConfig
+from cai.trainconfig import DPOConfig, RewardModelConfig, SFTConfig
 from cai.training.dpo import train_dpo
+from cai.training.reward import train_reward
 from cai.training.sft import train_sft
 
 SETTINGS = {"batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "epochs": 4, "save_steps": 3}
@@ -39,8 +41,10 @@ def train(method: str, model: str, out: Path, pipe: int) -> None:
 
     if method == "sft":
         train_sft(model, examples(), SFTConfig(**SETTINGS), out, 5, progress=progress)
-    else:
+    elif method == "dpo":
         train_dpo(model, pairs(), DPOConfig(**SETTINGS), out, 5, progress=progress)
+    else:
+        train_reward(model, pairs(), RewardModelConfig(**SETTINGS), out, 5, progress=progress)
 
 
 def attempt(method: str, model: str, out: Path, *, kill_after: int | None, delay: float = 0.0) -> list[int]:

@@ -11,11 +11,11 @@ from training_rows import examples, pairs
 
 from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training import losses
-from cai.training.batches import pair_batch, sft_batch
+from cai.training.batches import pair_batch, pair_columns, sft_batch
 from cai.training.device import Device
 from cai.training.quiet import quiet
 from cai.training.rows import encode_examples, encode_pairs
-from cai.training.scoring import completion_logprobs, pair_columns, reference_logprobs
+from cai.training.scoring import completion_logprobs, reference_logprobs
 from cai.types import as_messages
 
 pytestmark = pytest.mark.slow

@@ -85,7 +85,8 @@ def test_the_key_follows_everything_that_determines_the_weights(tmp_path: Path) 
         key(seed=1), key(learning_rate=2e-5), key(lora={}), key(items[::-1]),
         key([replace(items[0], weight=0.5), items[1]]), key([replace(items[0], response="Yes"), items[1]]),
         training_key("dpo", str(base), items, DPOConfig(), 0),
+        training_key("dpo", str(base), items, DPOConfig(min_margin=0.1), 0),
     }  # fmt: skip
     write(base, "other base")
     others.add(key())
-    assert len(others) == 8 and first not in others
+    assert len(others) == 9 and first not in others

@@ -15,7 +15,7 @@ ROOT = HERE.parents[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "reward"])
 def test_killed_and_rerun(method: str, tiny_model: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "killed.py"), str(tiny_model), str(tmp_path), method, "10"]
     path = os.pathsep.join([str(ROOT), str(HERE)])

@@ -10,7 +10,7 @@ from training_rows import prompt
 
 from cai.chat import encode
 from cai.errors import TrainingError
-from cai.trainconfig import DPOConfig, SFTConfig
+from cai.trainconfig import DPOConfig, RewardModelConfig, SFTConfig
 from cai.training.rows import Example, encode_examples, encode_pairs
 from cai.types import Ranked
 
@@ -84,3 +84,13 @@ def test_nothing_usable_is_an_error_that_counts_the_reasons() -> None:
     same = replace(pair("Yes.", "No."), rejected="Yes.")
     with pytest.raises(TrainingError, match="identical responses: 3"):
         encode_pairs(TOKENIZER, [same] * 3, DPOConfig())
+
+
+def test_the_advice_fits_the_reason() -> None:
+    tie = pair("Yes.", "No.", p=0.5)
+    with pytest.raises(TrainingError, match=r"the reward model \(tie without .*: 2\)\. .*soft: true"):
+        encode_pairs(TOKENIZER, [tie] * 2, RewardModelConfig(soft=False), "reward")
+    with pytest.raises(TrainingError, match=r"for DPO \(margin .*\)\. Lower min_margin"):
+        encode_pairs(TOKENIZER, [tie], DPOConfig(min_margin=0.1))
+    with pytest.raises(TrainingError, match=r"\(too long: 1\)\. Raise max_length"):
+        encode_examples(TOKENIZER, [Example(prompt(0), "Yes. " * 400)], SFTConfig(max_length=200))

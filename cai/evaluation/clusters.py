@@ -1,0 +1,86 @@
+"""Means over values that come in clusters, such as several pairs of answers to one prompt.
+
+Values of a cluster are not independent, so the unit of every interval is the cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from cai.evaluation.stats import CONFIDENCE
+from cai.types import Score
+
+
+def clustered_mean(
+    values: Sequence[float],
+    clusters: Sequence[Hashable],
+    low: float = -math.inf,
+    high: float = math.inf,
+) -> Score | None:
+    """Mean of values in [``low``, ``high``] with Student's t interval between clusters.
+
+    The mean m of N values is a ratio of two sums over G clusters, so its variance is
+    G/(G-1) Σ_g (Σ_{i in g} (x_i - m))² / N² (linearised; Cochran 1977, §6.4), the usual one where every
+    value is a cluster. None of nothing, and of a single cluster without bounds, whose spread nobody knows.
+    ``n`` counts clusters.
+    """
+    if not values:
+        return None
+    mean = sum(values) / len(values)
+    sums = _residuals(values, clusters, mean)
+    if len(sums) == 1:
+        bounded = math.isfinite(low) and math.isfinite(high)
+        return Score(mean, low, high, 1) if bounded else None
+    half = _t_quantile(len(sums) - 1) * math.sqrt(_variance(sums, len(values)))
+    return Score(mean, max(low, mean - half), min(high, mean + half), len(sums))
+
+
+def clustered_proportion(outcomes: Sequence[bool], clusters: Sequence[Hashable]) -> Score | None:
+    """Share of true outcomes with Wilson's interval (Wilson 1927) at the *effective* number of outcomes.
+
+    That number is N times the variance of N independent outcomes over the variance between clusters, at most
+    N, and the number of clusters where all outcomes are alike (Korn and Graubard 1998). With one outcome per
+    cluster it is N and the interval is ``stats.proportion``'s.
+    """
+    if not outcomes:
+        return None
+    count = len(outcomes)
+    share = sum(outcomes) / count
+    sums = _residuals([float(outcome) for outcome in outcomes], clusters, share)
+    effective = float(len(sums))
+    if len(sums) > 1 and 0.0 < share < 1.0:
+        between = _variance(sums, count)
+        effective = count * min(1.0, share * (1 - share) / (count - 1) / between) if between else float(count)
+    low, high = wilson(share, max(1.0, effective))
+    return Score(share, low, high, len(sums))
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Wilson's interval of a share among ``n`` outcomes, which need not be a whole number."""
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1 + CONFIDENCE) / 2))
+    center = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, center - half), min(1.0, center + half)
+
+
+def _residuals(values: Iterable[float], clusters: Iterable[Hashable], mean: float) -> list[float]:
+    """Σ (x - mean) of each cluster."""
+    sums: dict[Hashable, float] = defaultdict(float)
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] += value - mean
+    return list(sums.values())
+
+
+def _variance(sums: Sequence[float], count: int) -> float:
+    groups = len(sums)
+    return groups / (groups - 1) * sum(value * value for value in sums) / count**2
+
+
+def _t_quantile(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
