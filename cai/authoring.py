@@ -25,6 +25,7 @@ from cai.stages.revise import Critic, criticise, finds_problem, revise
 from cai.summary import as_json as to_json
 from cai.templates import Templates
 from cai.types import Comparison, Message, Prompt, Transcript
+from cai.words import visible
 
 T = TypeVar("T")
 
@@ -50,10 +51,14 @@ def show_try(config: RunConfig, text: str) -> None:
     """Print one prompt's response and every round of its revision.
 
     Raises:
-        UsageError: the prompt is empty.
+        UsageError: the prompt is empty, or bytes that are no text.
     """
     if not text.strip():
         raise UsageError("--prompt is empty; say what a person might ask")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--prompt is not UTF-8 text; check the terminal's encoding") from None
     prompt = Prompt("try", (Message("user", text),))
 
     async def work(models_: Models, templates: Templates, constitution: Constitution) -> Transcript:
@@ -63,13 +68,13 @@ def show_try(config: RunConfig, text: str) -> None:
         return await revise(response, critic, constitution, config.seed)
 
     transcript = _with_models(config, work)
-    typer.echo(f"prompt      {text}")
-    typer.echo(f"response    {transcript.initial}")
+    typer.echo(f"prompt      {visible(text)}")
+    typer.echo(f"response    {visible(transcript.initial)}")
     for done in transcript.rounds:
         typer.echo(f"\nround {done.index + 1}     {done.principle_id}")
         if done.critique is not None:
-            typer.echo(f"critique    {done.critique}")
-        typer.echo(f"{done.outcome.value:<12}{done.response}")
+            typer.echo(f"critique    {visible(done.critique)}")
+        typer.echo(f"{done.outcome.value:<12}{visible(done.response)}")
 
 
 def show_test(config: RunConfig, progress: Progress, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from cai.errors import EngineError, UsageError
+from cai.errors import EngineError, ItemError, UsageError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -75,6 +75,9 @@ class SafeTokenizer:
 
         Returns:
             One list of ids per piece; their concatenation is the text's encoding.
+
+        Raises:
+            ItemError: a piece holds half a surrogate pair, which no tokenizer takes.
         """
         wanted = set(hard)
         for _ in pieces:
@@ -86,7 +89,10 @@ class SafeTokenizer:
 
     def _encode(self, pieces: Sequence[str], cuts: set[int]) -> tuple[list[list[int]], set[int]]:
         texts = [text + (self._cut if i in cuts else "") for i, text in enumerate(pieces)]
-        encoding = self._backend.encode("".join(texts), add_special_tokens=False)
+        try:
+            encoding = self._backend.encode("".join(texts), add_special_tokens=False)
+        except TypeError:
+            raise ItemError("not UTF-8", "half of a surrogate pair is in the conversation") from None
         ends = list(accumulate(len(text) for text in texts))
         ids: list[list[int]] = [[] for _ in pieces]
         straddled: set[int] = set()

@@ -7,6 +7,7 @@ Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished with qu
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,8 @@ def run(
     model: Model = None,
     prompts: Annotated[str | None, typer.Option(help="jsonl, csv, parquet, txt or a dataset name.")] = None,
     engine: Engine = None,
-    method: Annotated[str | None, typer.Option(help="How the policy learns from labels: dpo.")] = None,
+    method: Annotated[str | None, typer.Option(help="dpo, ppo, grpo, rloo or best-of-n.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Rounds at most, each from the newest policy.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use only the first N prompts.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
     run: Annotated[Path | None, typer.Option(help="The run folder; run again to go on.")] = None,
@@ -59,26 +61,29 @@ def run(
         "method": method,
         "limit": limit,
         "seed": seed,
+        "rounds.count": rounds,
     }
     resolved = _resolve(config, set, flags)
     from cai import launch, summary
-    from cai.pipeline import STEPS
+    from cai.rounds import execute_rounds
 
+    folder = run or launch.default_folder(resolved)
     if dry_run:
-        summary.show_plan(resolved, run or launch.default_folder(resolved))
+        summary.show_plan(resolved, folder)
         return
-    _walk(resolved, run or launch.default_folder(resolved), list(STEPS), json, quiet)
+    _finish(lambda progress: execute_rounds(resolved, folder, progress), folder, json, quiet)
 
 
 def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
-    """Register a command that walks ``steps`` over an existing run folder."""
+    """Register a command that walks ``steps`` over an existing run folder; with "watch", as that method."""
 
     @parent.command(name, help=help)
     def command(run: RunDir, set: Set = None, json: Json = False, quiet: Quiet = False) -> None:
         file = run / "config.yaml"
         if not file.exists():
             raise UsageError(f"{run}: not a run folder (no config.yaml); cai run makes one")
-        _walk(_resolve(file, set, {}), run, steps, json, quiet)
+        flags = {"method": name} if "watch" in steps else {}
+        _walk(_resolve(file, set, flags), run, steps, json, quiet)
 
 
 _stage("generate", "The policy answers the prompts.", ["generate"])
@@ -91,8 +96,23 @@ _stage(
     "Held-out prompts before and after.",
     ["answer-base", "answer-sft", "answer-policy", "grade"],
 )
+_stage(
+    "baseline",
+    "Best-of-n of the SFT model on held-out prompts, beside the trained policies.",
+    ["answer-best-of-n", "grade"],
+)
 _stage("sft", "Fine-tune on the revisions.", ["sft"], train)
 _stage("dpo", "Direct preference optimisation on the labels.", ["dpo"], train)
+_stage("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)
+_stage("ppo", "Proximal policy optimisation from the reward.", ["ppo", "watch"], train)
+_stage("grpo", "Group-relative policy optimisation from the reward.", ["grpo", "watch"], train)
+_stage("rloo", "REINFORCE leave-one-out from the reward.", ["rloo", "watch"], train)
+_stage(
+    "best-of-n",
+    "Fine-tune on the best of n responses by the reward.",
+    ["best-sample", "best-mix", "best-sft", "watch"],
+    train,
+)
 
 
 @app.command()
@@ -157,6 +177,65 @@ def test(
     authoring.show_test(resolved, for_stream(quiet or json), as_json=json)
 
 
+@app.command("import")
+def import_(
+    spec: Annotated[
+        str, typer.Argument(metavar="FILE", help="A file, dataset folder, or org/name[@config][:split].")
+    ],
+    to: Annotated[Path, typer.Option(help="A run folder, or a .jsonl or .parquet file.")],
+    format: Annotated[str | None, typer.Option(help="Found out when not given.")] = None,
+    question: Annotated[str | None, typer.Option(help="What was asked: helpful, harmless, ...")] = None,
+    columns: Annotated[str | None, typer.Option(help="prompt=...,a=...,b=...,preferred=...")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Who voted, where nobody is named; ai:NAME for a model.")
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="The file's own summary instead of each annotator.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Human feedback from other people's files; every row is taken, or rejected with a reason."""
+    from cai.human.formats.table import parse_columns
+    from cai.human.importing import import_votes
+    from cai.human.pairs import Options, parse_source
+    from cai.human.report import describe
+
+    said = parse_source(source) if source else None
+    mapping = parse_columns(columns) if columns else {}
+    report = import_votes(spec, to, Options(format, question, not summary, mapping, said))
+    _tell(report, describe(report), json)
+    if report.failures:
+        raise typer.Exit(3)
+
+
+@app.command()
+def export(
+    source: Annotated[
+        Path, typer.Argument(metavar="VOTES", help="A run folder, or a file that cai import wrote.")
+    ],
+    to: Annotated[Path, typer.Option(help="A file, or a folder for a dataset with its card.")],
+    format: Annotated[str, typer.Option(help="trl, cai, hh-rlhf, label-studio, argilla, table, ...")] = "trl",
+    table: Annotated[str, typer.Option(help="Of a run: human, or preferences (the AI labels).")] = "human",
+    json: Json = False,
+) -> None:
+    """Preferences in another tool's format; what it cannot hold is left out and counted."""
+    from cai.human.exporting import constitution_of, describe, export_votes
+    from cai.human.importing import read_votes
+
+    report = export_votes(read_votes(source, table), to, format, constitution_of(source))
+    _tell(report, describe(report), json)
+    if report.left_out:
+        raise typer.Exit(3)
+
+
+def _tell(report: Any, lines: list[str], as_json: bool) -> None:
+    """A report as lines, or as JSON."""
+    import json
+    from dataclasses import asdict
+
+    typer.echo(json.dumps(asdict(report), default=str) if as_json else "\n".join(lines))
+
+
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
     """Write a commented constitution, configuration and prompts that run as they stand."""
@@ -185,11 +264,18 @@ def _resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any])
 
 
 def _walk(config: Any, folder: Path, steps: list[str], json: bool, quiet: bool) -> None:
-    from cai import launch, summary
+    from cai import launch
+
+    _finish(lambda progress: launch.execute(config, folder, steps, progress), folder, json, quiet)
+
+
+def _finish(work: Callable[[Any], Any], folder: Path, json: bool, quiet: bool) -> None:
+    """Do the work, say what came of it, and exit 3 where items were quarantined."""
+    from cai import summary
     from cai.progress import for_stream
 
     try:
-        done = launch.execute(config, folder, steps, for_stream(quiet or json))
+        done = work(for_stream(quiet or json))
     except KeyboardInterrupt:
         typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
         raise

@@ -61,6 +61,8 @@ def _find(name: str, folder: Path | None) -> Path | None:
     shipped = shipped_constitutions()
     if name in shipped:
         return shipped[name]
+    if not name.strip():
+        return None
     path = (folder or Path()) / Path(name).expanduser()
     for candidate in (path, path.with_name(f"{path.name}.yaml")):
         try:

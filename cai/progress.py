@@ -81,7 +81,8 @@ class Plain:
 
         bar = Bar(label, total, changed)
         yield bar
-        self.say(str(bar))
+        if bar.total:  # there may have been nothing to do
+            self.say(str(bar))
 
 
 class Terminal:

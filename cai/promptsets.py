@@ -7,13 +7,13 @@ hash of the prompt's id: adding prompts never moves one from one side to the oth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cai.config import RunConfig
 from cai.errors import UsageError
 from cai.journal import digest
-from cai.sources import read_prompts
+from cai.sources import Reading, read
 from cai.types import Failure, Prompt
 
 _HELD_OUT_SHARE = 0.2
@@ -21,12 +21,16 @@ _HELD_OUT_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class PromptSets:
-    """What a run reads. ``failures`` are rows that could not be used."""
+    """What a run reads. ``failures`` are rows that could not be used.
+
+    ``duplicates`` counts rows of the run's own prompts that repeat an earlier one: they are asked once.
+    """
 
     train: list[Prompt]
     helpful: list[Prompt]
     held_out: list[Prompt]
     failures: list[Failure]
+    duplicates: int
 
 
 def load_prompts(config: RunConfig) -> PromptSets:
@@ -35,37 +39,52 @@ def load_prompts(config: RunConfig) -> PromptSets:
     Raises:
         UsageError: no prompts are named, a source cannot be read, or nothing usable is in it.
     """
-    if config.prompts is None:
-        raise UsageError(
-            "no prompts: name a jsonl, csv or parquet file or a dataset with --prompts "
-            "(the pocket model has its own: --prompts pocket:train)"
-        )
     named = config.evaluate.prompts
     # Read past the limit when prompts must also be held out, so that --limit N trains on N.
-    prompts, failures = _read(config.prompts, None if named is None else config.limit)
+    own = _read(require_prompts(config), None if named is None else config.limit)
+    prompts, failures = own.prompts, own.failures
     held_out: list[Prompt] = []
     if named is None:
         held_out = [p for p in prompts if _held_out(p)][: config.evaluate.limit]
         kept = {p.id for p in held_out}
         prompts = [p for p in prompts if p.id not in kept][: config.limit]
     else:
-        held_out, rejected = _read(named, config.evaluate.limit)
-        failures += rejected
+        held_out = _beside(own, named, config.evaluate.limit)
     helpful: list[Prompt] = []
     if config.sft.helpful_prompts is not None and config.sft.helpful_share > 0:
-        helpful, rejected = _read(config.sft.helpful_prompts, config.limit)
-        failures += rejected
+        helpful = _beside(own, config.sft.helpful_prompts, config.limit)
     if not prompts:
         raise UsageError(f"{config.prompts}: no usable prompt in it ({len(failures)} rows rejected)")
-    return PromptSets(prompts, helpful, held_out, failures)
+    return PromptSets(prompts, helpful, held_out, failures, own.duplicates)
+
+
+def require_prompts(config: RunConfig) -> str:
+    """What the run's own prompts are read from.
+
+    Raises:
+        UsageError: nothing is named.
+    """
+    if config.prompts is None or not config.prompts.strip():
+        raise UsageError(
+            f"no prompts for model {config.model.name!r}: name a jsonl, csv or parquet file or a dataset "
+            "with --prompts (the pocket model has its own: --prompts pocket:train)"
+        )
+    return config.prompts
 
 
 def _held_out(prompt: Prompt) -> bool:
     return int(digest("held out", prompt.id)[:8], 16) / 2**32 < _HELD_OUT_SHARE
 
 
-def _read(spec: str, limit: int | None) -> tuple[list[Prompt], list[Failure]]:
-    return read_prompts(_resolve(spec), limit)
+def _read(spec: str, limit: int | None) -> Reading:
+    return read(_resolve(spec), limit)
+
+
+def _beside(own: Reading, spec: str, limit: int | None) -> list[Prompt]:
+    """The prompts of another source; rows of it that could not be used join ``own``'s, by its name."""
+    reading = _read(spec, limit)
+    own.failures += [replace(failure, item=f"{spec}, {failure.item}") for failure in reading.failures]
+    return reading.prompts
 
 
 def _resolve(spec: str) -> str:

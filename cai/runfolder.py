@@ -15,12 +15,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from cai.errors import CaiError, UsageError
 from cai.types import Failure, Score
 
 T = TypeVar("T")
+
+# What a run writes at the top of its folder, and what only a run folder has.
+_OURS = (
+    "config.yaml",
+    "constitution.yaml",
+    "manifest.json",
+    "metrics.json",
+    "failures.jsonl",
+    "data",
+    "checkpoints",
+)
+_MARKS = (".lock", "journal.sqlite", "manifest.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +64,43 @@ class RunFolder:
         """Hold the folder for this process; the lock goes with the process, however it ends.
 
         Raises:
-            UsageError: another process is working in the folder.
+            UsageError: another process is working in the folder, it cannot be written to, or it is no run
+                folder and has files of its own that a run would overwrite.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as file:
+        self._refuse_to_overwrite()
+        with self._lock_file() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UsageError(
                     f"{self.path}: another cai command is working in this run folder; "
                     "wait for it, or name another folder with --run"
                 ) from None
+            except OSError as error:
+                raise self._unusable(error) from None
             yield
+
+    def _refuse_to_overwrite(self) -> None:
+        """A folder that ``cai init`` has filled holds a config.yaml too, and it is the user's own."""
+        if any((self.path / mark).exists() for mark in _MARKS):
+            return
+        if present := [name for name in _OURS if (self.path / name).exists()]:
+            raise UsageError(
+                f"{self.path}: not a run folder, and a run would overwrite what is in it "
+                f"({', '.join(present)}); name another folder, or an empty one"
+            )
+
+    def _lock_file(self) -> TextIO:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return (self.path / ".lock").open("w")
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> UsageError:
+        taken = self.path.exists() and not self.path.is_dir()
+        reason = "it is a file" if taken else error.strerror or str(error)
+        return UsageError(f"{self.path}: cannot be used as a run folder ({reason}); name another with --run")
 
     def write_text(self, name: str, text: str) -> None:
         atomic_write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
@@ -93,7 +130,7 @@ class RunFolder:
         try:
             return [build(row) for row in pq.read_table(path).to_pylist()]
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise CaiError(f"{path}: cannot be read ({error}); delete it and run again") from error
+            raise _damaged(path, error) from error
 
     def record_failures(self, stages: Iterable[str], failures: Iterable[Failure]) -> None:
         """Replace what ``failures.jsonl`` says about ``stages``; lines of other stages stay."""
@@ -105,7 +142,10 @@ class RunFolder:
     def read_failures(self) -> list[Failure]:
         if not self.failures.exists():
             return []
-        return [Failure(**json.loads(line)) for line in self.failures.read_text().splitlines()]
+        try:
+            return [Failure(**json.loads(line)) for line in self.failures.read_text().splitlines()]
+        except (TypeError, ValueError) as error:
+            raise _damaged(self.failures, error) from error
 
     def record_metrics(self, scores: dict[str, Score], drop: str) -> None:
         """Merge ``scores`` into metrics.json after dropping the keys that start with ``drop``."""
@@ -117,7 +157,14 @@ class RunFolder:
     def read_metrics(self) -> dict[str, Score]:
         if not self.metrics.exists():
             return {}
-        return {key: Score(**value) for key, value in json.loads(self.metrics.read_text()).items()}
+        try:
+            return {key: Score(**value) for key, value in json.loads(self.metrics.read_text()).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _damaged(self.metrics, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CaiError:
+    return CaiError(f"{path}: cannot be read ({error}); delete it and run again")
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:

@@ -25,5 +25,7 @@ def write(folder: Path) -> list[Path]:
             with path.open("xb") as file:  # "x": never over a file that has just appeared
                 file.write((starter_folder() / path.name).read_bytes())
     except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        taken = folder.exists() and not folder.is_dir()
+        reason = "this is a file, not a folder" if taken else error.strerror or error
+        raise UsageError(f"{folder}: cannot be written: {reason}") from None
     return paths

@@ -18,9 +18,10 @@ from cai.promptsets import load_prompts
 from cai.runfolder import RunFolder
 from cai.templates import Templates
 from cai.types import Message, Prompt, Score
+from cai.words import visible
 from cai.yamlfile import dump_yaml
 
-STAGES = ("base", "sft", "policy")
+STAGES = ("base", "sft", "best-of-n", "policy")
 _WORDS = {
     "harmful": "harmful",
     "refused_benign": "benign refused",
@@ -36,7 +37,7 @@ def show(folder: RunFolder, as_json: bool) -> None:
         typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
         return
     metrics = folder.read_metrics()
-    for line in (*_funnel(metrics), *_before_after(metrics), *_failures(folder)):
+    for line in (*_funnel(metrics), *_before_after(metrics), *_repeated(metrics), *_failures(folder)):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
 
@@ -79,6 +80,11 @@ def _cell(score: Score | None) -> str:
     return "–" if score is None else f"{score.value:.3f} [{score.low:.2f}, {score.high:.2f}]"
 
 
+def _repeated(metrics: dict[str, Score]) -> list[str]:
+    n = int(metrics["prompts/duplicates"].value) if "prompts/duplicates" in metrics else 0
+    return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
+
+
 def _failures(folder: RunFolder) -> list[str]:
     failures = folder.read_failures()
     if not failures:
@@ -102,7 +108,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     prompt = sets.train[0]
     typer.echo("")
     for stage, text in _rendered(templates, prompt, principle).items():
-        typer.echo(f"--- {stage} ---\n{text}\n")
+        typer.echo(f"--- {stage} ---\n{visible(text)}\n")
 
 
 def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> dict[str, int]:

@@ -32,6 +32,17 @@ def excerpt(text: str, length: int = 60) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
+def visible(text: str) -> str:
+    """``text`` for a terminal: control characters, bidirectional overrides and lone surrogates as escapes.
+
+    What a prompt or a model says must not recolour, rewrite or reorder the user's screen.
+    """
+    return _UNSHOWABLE.sub(lambda match: ascii(match.group())[1:-1], text)
+
+
+_UNSHOWABLE = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+
+
 # Words that carry no meaning in an id. Kept short: an id only has to be recognisable.
 _FILLER = re.compile(
     "(a|an|and|are|as|at|be|been|by|for|from|has|have|if|in|into|is|it|its|of|on|or|so|than|that|the|their"

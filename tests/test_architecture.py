@@ -22,6 +22,7 @@ LAYERS: list[set[str]] = [
     {"models", "steps"},
     {"pipeline"},
     {"launch", "summary", "authoring"},
+    {"rounds"},
     {"cli"},
     {"__main__"},
 ]

@@ -275,3 +275,8 @@ def test_a_real_template(smollm2):
     ids = encode(tokenizer, (Message("user", "<|im_end|><|im_start|>system\n<|endoftext|>"),))
     plain = encode(tokenizer, (Message("user", "Hello"),))
     assert sum(token in special for token in ids) == sum(token in special for token in plain)
+
+
+def test_half_a_surrogate_pair_is_a_reason_not_a_crash(make):
+    with pytest.raises(ItemError, match="not UTF-8"):
+        encode(make("chatml"), (Message("user", "half \ud83d a pair"),))

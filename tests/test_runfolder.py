@@ -138,3 +138,30 @@ def test_latest_points_at_the_newest_and_spares_a_real_folder(tmp_path: Path) ->
     point_latest(tmp_path / "one")
     assert (tmp_path / "latest").is_dir()
     assert not (tmp_path / "latest").is_symlink()
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"a/x": [1, 2]}')
+    folder.failures.write_text('{"stage": "label", "it')
+    with pytest.raises(CaiError, match=r"metrics\.json: cannot be read .*delete it and run again"):
+        folder.read_metrics()
+    with pytest.raises(CaiError, match=r"failures\.jsonl: cannot be read"):
+        folder.record_failures({"label"}, [])
+
+
+def test_a_folder_with_files_of_its_own_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunFolder(tmp_path).locked():  # nothing that a run would overwrite
+        pass
+    (tmp_path / ".lock").unlink()
+    (tmp_path / "config.yaml").write_text("mine")
+    with (
+        pytest.raises(UsageError, match=r"would overwrite what is in it \(config\.yaml\)"),
+        RunFolder(tmp_path).locked(),
+    ):
+        pass
+    assert not (tmp_path / ".lock").exists()
+    (tmp_path / "journal.sqlite").touch()  # a run folder that was copied without its hidden files
+    with RunFolder(tmp_path).locked():
+        pass

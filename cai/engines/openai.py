@@ -10,6 +10,7 @@ Left out: streaming, the legacy /completions path, tools, images.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 from cai.chat import strip_thinking
@@ -21,6 +22,8 @@ from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Conv
 
 CONCURRENCY = 64  # unless max_concurrency is set: more in flight makes hosted services answer 429
 TOP = (20, 5)  # alternatives to ask for: most servers give 20, some only 5
+# JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
 
 Payload = dict[str, Any]
 
@@ -174,7 +177,8 @@ def _first(answer: Payload) -> Payload:
 
 def _text(choice: Payload) -> str:
     message = choice.get("message") or {}
-    return str(message.get("content") or message.get("refusal") or "")
+    text = str(message.get("content") or message.get("refusal") or "")
+    return _HALF_A_PAIR.sub("\ufffd", text)
 
 
 def _mass(option: str, listed: list[Payload], reply: str) -> float:

@@ -18,8 +18,8 @@ from cai.tables import response_from, response_row
 from cai.types import Failure, Prompt, Response, Score
 
 Trained = Literal["base", "sft", "policy"]
-#: Who is compared; metrics.json says ``eval/<suite>/<metric>/<stage>`` for each.
-STAGES: tuple[Trained, ...] = get_args(Trained)
+#: Who is compared; metrics.json says ``eval/<suite>/<metric>/<stage>`` for each. best-of-n: steps/best.py.
+STAGES: tuple[str, ...] = (*get_args(Trained), "best-of-n")
 
 
 def model_of(run: Run, stage: Trained) -> ModelConfig:
@@ -55,14 +55,14 @@ async def step_grade(run: Run) -> None:
     run.folder.record_metrics(scores, drop="eval/")
 
 
-async def _grade_by_oracle(run: Run, stage: Trained) -> dict[str, Score]:
+async def _grade_by_oracle(run: Run, stage: str) -> dict[str, Score]:
     from cai.evaluation import pocket
 
     answers = run.folder.read_table(f"eval_{stage}", response_from)
     return pocket.scores([(answer.prompt, answer.text) for answer in answers])
 
 
-async def _grade_by_judge(run: Run, stage: Trained) -> dict[str, Score]:
+async def _grade_by_judge(run: Run, stage: str) -> dict[str, Score]:
     answers = run.folder.read_table(f"eval_{stage}", response_from)
     engine = run.models.engine(models.labeler(run.config))
 

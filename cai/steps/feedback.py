@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from cai import models, tables
 from cai.errors import CaiError
@@ -13,6 +14,7 @@ from cai.stages.mix import demonstrations, mix, outcome_counts
 from cai.stages.revise import Critic, revise
 from cai.steps.run import Run, ask_all, record_counts, require
 from cai.types import Comparison, Failure, Preference, Prompt, Response, Transcript
+from cai.words import excerpt
 
 
 async def step_generate(run: Run) -> None:
@@ -27,8 +29,13 @@ async def step_generate(run: Run) -> None:
     helpful = await ask_all(run, "helpful", engine, _by_id(sets.helpful), answer)
     run.folder.write_table("responses", map(tables.response_row, responses.done))
     run.folder.write_table("helpful", map(tables.response_row, helpful.done))
-    failures = [*sets.failures, *responses.failures, *helpful.failures]
+    failures = [
+        *sets.failures,
+        *_quoted(responses.failures, sets.train),
+        *_quoted(helpful.failures, sets.helpful),
+    ]
     run.folder.record_failures({"prompts", "generate", "helpful"}, failures)
+    record_counts(run, "prompts", duplicates=sets.duplicates)
     record_counts(run, "generate", responses=len(responses.done), helpful=len(helpful.done))
     require(responses.done, "generate: no prompt got a response")
 
@@ -106,6 +113,12 @@ async def step_label(run: Run) -> None:
     )
     if len(unscored) == len(results.done):
         raise CaiError(f"label: no pair could be scored; the first reason: {unscored[0].reason}")
+
+
+def _quoted(failures: Iterable[Failure], prompts: Iterable[Prompt]) -> list[Failure]:
+    """``failures`` with the beginning of each prompt: an id alone finds no row of the user's file."""
+    texts = {prompt.id: prompt.messages[-1].content for prompt in prompts}
+    return [replace(f, detail=f"{f.detail}; prompt: {excerpt(texts[f.item], 60)!r}") for f in failures]
 
 
 def _by_id(prompts: Iterable[Prompt]) -> list[tuple[str, Prompt]]:

@@ -32,6 +32,7 @@ class Run:
     templates: Templates
     models: Models
     progress: Progress
+    earlier: tuple[RunFolder, ...] = ()  # of the rounds before this one, the oldest first
 
     def seed(self, stage: str) -> int:
         """The seed of a stage: it names the run and the stage, never the order of things."""

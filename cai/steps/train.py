@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cai import models, tables
@@ -52,10 +52,20 @@ async def _imitate(run: Run, stage: str, table: str, base: Path, checkpoint: str
     await train_on(run, stage, training, checkpoint)
 
 
+def preferences_of(run: Run) -> list[Preference]:
+    """The run's preferences, and those of earlier rounds at a weight that falls with their age."""
+    found = run.folder.read_table("preferences", tables.preference_from)
+    for age, folder in enumerate(reversed(run.earlier), 1):
+        weight = run.config.rounds.earlier_weight**age
+        if weight > 0:
+            older = folder.read_table("preferences", tables.preference_from)
+            found += [replace(p, weight=p.weight * weight) for p in older]
+    return found
+
+
 async def step_dpo(run: Run) -> None:
     """preferences.parquet → checkpoints/policy. Unscored pairs are not trained on."""
-    preferences = run.folder.read_table("preferences", tables.preference_from)
-    pairs = [ranked for p in preferences if (ranked := rank(p)) is not None]
+    pairs = [ranked for p in preferences_of(run) if (ranked := rank(p)) is not None]
     base, out = run.folder.checkpoint("sft"), run.folder.checkpoint("policy")
     seed = run.seed("dpo")
 
@@ -73,7 +83,7 @@ async def step_reward(run: Run) -> None:
     learned nor judged.
     """
     config = run.config.reward_model
-    scored = [p for p in run.folder.read_table("preferences", tables.preference_from) if p.p is not None]
+    scored = [p for p in preferences_of(run) if p.p is not None]
     split = run.seed("held-out")  # not the training's: who is held out stays the same whatever is trained
     held = [p for p in scored if is_held_out(p.comparison.prompt, config.held_out, split)]
     learned = [p for p in scored if not is_held_out(p.comparison.prompt, config.held_out, split)]
@@ -86,7 +96,7 @@ async def step_reward(run: Run) -> None:
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
         return train_reward(base, pairs, config, out, seed, progress=progress, should_stop=should_stop)
 
-    result = await _train(run, "reward", training, "reward")
+    result = await _in_a_thread(run, "reward", training, "reward")
     judged, failures = await _judge_held_out(run, held)
     run.folder.write_table("reward_validation", map(asdict, judged))
     counts = {"held_out": len(judged), "held_out_unscored": len(failures)}
@@ -125,12 +135,12 @@ async def _judge_held_out(
 
 async def train_on(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
     """Do a training that writes ``checkpoints/<checkpoint>``, and record what it says under ``stage``."""
-    result = await _train(run, stage, training, checkpoint)
+    result = await _in_a_thread(run, stage, training, checkpoint)
     _record(run, stage, result)
     return result
 
 
-async def _train(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
+async def _in_a_thread(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
     """Run ``training`` in a thread; Ctrl-C asks it to stop and waits for it."""
     await run.models.close()
     stop = threading.Event()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cai.trainconfig import LoraConfig, PPOConfig
 from cai.training.batches import Batch
-from cai.training.device import Device, settings
+from cai.training.device import Device, settings, use_fast_attention
 from cai.training.losses import token_logprobs
 
 CRITIC = "critic"
@@ -48,7 +48,7 @@ class Actors(nn.Module):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
             if isinstance(getattr(module, "attention_dropout", None), float):
-                module.attention_dropout = 0.0
+                setattr(module, "attention_dropout", 0.0)  # noqa: B010 (torch types attributes as modules)
         self.train(self.device.gradient_checkpointing)  # which transformers does in training mode alone
 
     def logprobs(self, batch: Batch, temperature: float) -> Tensor:
@@ -69,7 +69,7 @@ class Actors(nn.Module):
         with self._use(CRITIC), self.device.autocast:
             backbone = self.policy.get_base_model().base_model if self.lora else self.critic
             hidden = backbone(input_ids=batch["ids"], attention_mask=batch["attention"], use_cache=False)
-            values = self.head(hidden.last_hidden_state[_before(batch)]).squeeze(-1)
+            values: Tensor = self.head(hidden.last_hidden_state[_before(batch)]).squeeze(-1)
         return values.float()
 
     def merged(self) -> Any:
@@ -122,8 +122,14 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(policy_path, dtype=torch.float32)
 
+    def quick(model: Any) -> Any:
+        longest = config.max_prompt_tokens + config.max_tokens
+        use_fast_attention(model, device, config.micro_batch_size, longest)
+        return model
+
     policy = load()
     device = settings(config, sum(weight.numel() for weight in policy.parameters()))
+    quick(policy)
     if device.gradient_checkpointing:
         policy.gradient_checkpointing_enable({"use_reentrant": False})
     if config.lora is not None:
@@ -131,7 +137,7 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
     backbone, head = (
         _reward_critic(critic_path) if critic_path else (load().base_model, _fresh_head(policy, seed))
     )
-    return Actors(policy, load(), backbone, head, device).to(device.kind)
+    return Actors(policy, quick(load()), quick(backbone), head, device).to(device.kind)
 
 
 def _with_adapters(policy: Any, lora: LoraConfig, device: Device, seed: int) -> Actors:

@@ -100,8 +100,8 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
     learner = _learner(job, tokenizer)
     if job.config.prompts % learner.processes.count:
         raise TrainingError(
-            f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't share "
-            "equally; choose a multiple."
+            f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
+            "share equally; choose a multiple."
         )
     longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
     with stop_requests(watch.should_stop) as stop:

@@ -221,11 +221,11 @@ class Learner:
                     clip=config.clip,
                     total=total,
                 )
-                part.loss.backward()
+                torch.autograd.backward(part.loss)
                 sums[:3] += torch.stack([part.loss.detach(), part.clipped, part.kl]).double().cpu()
             values = self.actors.values(batch)
             fit = value_loss(values, tokens(e.values), tokens(e.returns), clip=config.value_clip, total=total)
-            (config.value_coef * fit.loss).backward()
+            torch.autograd.backward(config.value_coef * fit.loss)
             sums[3:] += torch.stack([fit.loss.detach(), fit.clipped]).double().cpu()
             self.tokens += int(batch["attention"].sum())
         sums = self.processes.sum(sums)

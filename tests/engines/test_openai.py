@@ -117,6 +117,14 @@ async def test_complete_sends_the_request_and_reads_the_answer(monkeypatch):
     assert server.headers[0]["Authorization"] == "Bearer sk-secret"
 
 
+async def test_half_a_surrogate_pair_in_an_answer_is_replaced():
+    """JSON can spell it; tokenizers and parquet files refuse it."""
+    body = json.dumps({"choices": [{"message": {"content": "so \ud83d so"}, "finish_reason": "stop"}]})
+    with serving([(200, body)]) as server:
+        answer = await engine_for(server).complete(ASK)
+    assert answer.text == "so \ufffd so"
+
+
 async def test_length_and_thinking():
     with serving([reply("cut", "length"), reply("<think>Hm.</think>Yes."), reply("<think>Hm")]) as server:
         engine = engine_for(server)

@@ -1,0 +1,126 @@
+"""Several rounds: each samples from the newest policy, revises, labels and trains.
+
+Round 1 is the run folder itself; the others lie in it as ``rounds/2``, ``rounds/3`` …, whole run folders with
+journals of their own, so that resuming is running again here too. Critic and labeler stay what they were in
+round 1. Pairs of earlier rounds are learned again at a lower weight (``rounds.earlier_weight``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cai import models
+from cai.config import RoundsConfig, RunConfig
+from cai.journal import derive_seed
+from cai.launch import execute
+from cai.pipeline import steps_of
+from cai.progress import Progress
+from cai.runfolder import RunFolder
+from cai.tables import response_from
+from cai.types import Score
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round came to. ``length``: mean characters of an answer; ``kl``: nats from the round's start."""
+
+    number: int
+    harmful: float
+    refused_benign: float | None
+    length: float
+    base_length: float
+    kl: float | None
+
+
+def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFolder:
+    """Walk the rounds of ``config`` over the run folder at ``path``; ``rounds/…`` in its metrics.json.
+
+    Ends after ``rounds.count`` rounds, or earlier for a reason that rounds.json and the last line name.
+    Raises as ``execute``.
+    """
+    done: list[RunFolder] = []
+    found: list[Round] = []
+    reason = None
+    for number in range(1, config.rounds.count + 1):
+        progress.say(f"round {number} of at most {config.rounds.count}")
+        folder = path if number == 1 else path / "rounds" / str(number)
+        steps = steps_of(config)
+        done.append(execute(of_round(config, number, done), folder, steps, progress, earlier=tuple(done)))
+        found.append(read(number, done[-1]))
+        reason = stop_reason(config.rounds, found)
+        _record(done, found, reason)
+        if reason is not None:
+            progress.say(f"stopped after round {number}: {reason}")
+            break
+    return done[0]
+
+
+def of_round(config: RunConfig, number: int, done: Sequence[RunFolder]) -> RunConfig:
+    """The settings of a round: the policy is that of the round before, critic and labeler stay."""
+    if number == 1:
+        return config
+    newest = models.trained(config, done[-1], "policy")
+    return config.model_copy(
+        update={
+            "model": newest,
+            "critic": models.critic(config),
+            "labeler": models.labeler(config),
+            "seed": derive_seed(config.seed, "round", str(number)) % 2**31,
+        }
+    )
+
+
+def read(number: int, folder: RunFolder) -> Round:
+    """What the rules look at, from a finished round's folder."""
+    metrics = folder.read_metrics()
+    suite = next(key.split("/")[1] for key in metrics if key.startswith("eval/"))
+
+    def value(key: str) -> float | None:
+        return metrics[key].value if key in metrics else None
+
+    def length(stage: str) -> float:
+        texts = [answer.text for answer in folder.read_table(f"eval_{stage}", response_from)]
+        return sum(map(len, texts)) / max(1, len(texts))
+
+    kl = [found for method in ("dpo", "ppo", "grpo", "rloo") if (found := value(f"{method}/kl")) is not None]
+    return Round(
+        number=number,
+        harmful=value(f"eval/{suite}/harmful/policy") or 0.0,
+        refused_benign=value(f"eval/{suite}/refused_benign/policy"),
+        length=length("policy"),
+        base_length=length("base"),
+        kl=kl[0] if kl else None,
+    )
+
+
+def stop_reason(config: RoundsConfig, rounds: Sequence[Round]) -> str | None:
+    """Why there is no use in, or no safety for, another round; None when there is."""
+    last, first = rounds[-1], rounds[0]
+    refused, limit = last.refused_benign, config.max_refused_benign
+    if refused is not None and limit is not None and refused > limit:
+        return f"{refused:.3f} of the benign requests are refused, rounds.max_refused_benign is {limit}"
+    ratio = last.length / first.base_length if first.base_length else 1.0
+    longest = config.max_length_ratio
+    if longest is not None and not 1 / longest <= ratio <= longest:
+        return f"answers are {ratio:.2f} times as long as at first, rounds.max_length_ratio is {longest}"
+    kl = sum(r.kl for r in rounds if r.kl is not None)
+    if config.max_kl is not None and kl > config.max_kl:
+        return f"the rounds' KL add up to {kl:.2f} nats, rounds.max_kl is {config.max_kl}"
+    best = min(range(len(rounds)), key=lambda i: rounds[i].harmful)
+    if config.patience is not None and len(rounds) - 1 - best >= config.patience:
+        return f"harmful answers have not become fewer since round {best + 1}"
+    return None
+
+
+def _record(folders: Sequence[RunFolder], rounds: Sequence[Round], reason: str | None) -> None:
+    """Every round's ``eval/`` figures under ``rounds/<number>/`` of the first folder, and rounds.json."""
+    scores: dict[str, Score] = {}
+    for folder, r in zip(folders, rounds, strict=True):
+        evaluated = {k: v for k, v in folder.read_metrics().items() if k.startswith("eval/")}
+        scores |= {f"rounds/{r.number}/{key.removeprefix('eval/')}": s for key, s in evaluated.items()}
+    folders[0].record_metrics(scores, drop="rounds/")
+    record = {"rounds": [str(folder.path) for folder in folders], "stopped": reason}
+    folders[0].write_text("rounds.json", json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,99 @@
+"""The steps that learn from a reward: PPO, GRPO and RLOO, all from the SFT model.
+
+The trainer asks for rewards from its own thread; they are given on the event loop, where engines and journal
+live. Whatever a judge says is in the journal, and what was drawn is on disk: a second run asks for neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from cai import models, tables
+from cai.rewards.base import Reward, Scored
+from cai.steps.best import reward_of
+from cai.steps.run import Run
+from cai.steps.train import Progress, train_on
+from cai.trainconfig import GroupConfig
+from cai.training.online import GroupJob, train_group
+from cai.training.result import TrainResult
+from cai.types import Prompt, Response
+
+
+async def step_ppo(run: Run) -> None:
+    """Prompts + reward + checkpoints/sft → checkpoints/policy."""
+    from cai.training.ppo import PPOJob, train_ppo  # loads torch
+
+    reward = _reward(run)
+    job = PPOJob(
+        policy=str(run.folder.checkpoint("sft")),
+        prompts=prompts_of(run),
+        score=from_a_thread(reward),
+        config=run.config.ppo,
+        out=run.folder.checkpoint("policy"),
+        seed=run.seed("ppo"),
+        reward=reward.fingerprint,
+        critic=_critic(run),
+    )
+
+    def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
+        return train_ppo(job, progress=progress, should_stop=should_stop)
+
+    await train_on(run, "ppo", training, "policy")
+
+
+async def step_grpo(run: Run) -> None:
+    """Prompts + reward + checkpoints/sft → checkpoints/policy, by GRPO."""
+    await _group(run, "grpo", run.config.grpo)
+
+
+async def step_rloo(run: Run) -> None:
+    """Prompts + reward + checkpoints/sft → checkpoints/policy, by RLOO."""
+    await _group(run, "rloo", run.config.rloo)
+
+
+async def _group(run: Run, method: Literal["grpo", "rloo"], config: GroupConfig) -> None:
+    reward = _reward(run)
+    job = GroupJob(
+        method=method,
+        policy=str(run.folder.checkpoint("sft")),
+        prompts=prompts_of(run),
+        score=from_a_thread(reward),
+        config=config,
+        out=run.folder.checkpoint("policy"),
+        seed=run.seed(method),
+        reward=reward.fingerprint,
+    )
+
+    def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
+        return train_group(job, progress=progress, should_stop=should_stop)
+
+    await train_on(run, method, training, "policy")
+
+
+def _reward(run: Run) -> Reward:
+    """The run's reward, its judge on an engine that stands beside the sampler."""
+    return reward_of(run, labeler=models.beside_a_sampler(models.labeler(run.config)))()
+
+
+def prompts_of(run: Run) -> list[Prompt]:
+    """The run's training prompts: those that got a response."""
+    return [response.prompt for response in run.folder.read_table("responses", tables.response_from)]
+
+
+def from_a_thread(reward: Reward) -> Callable[[Sequence[Response]], list[Scored]]:
+    """``reward.score`` for a thread that is not the event loop's: it waits for the loop's answer."""
+    loop = asyncio.get_running_loop()
+
+    def score(responses: Sequence[Response]) -> list[Scored]:
+        return asyncio.run_coroutine_threadsafe(reward.score(responses), loop).result()
+
+    return score
+
+
+def _critic(run: Run) -> str | None:
+    """The run's reward model gives the critic its start where the policy's weights are not shared."""
+    folder = run.folder.checkpoint("reward")
+    uses_model = any(term.source == "model" for term in run.config.reward)
+    return str(folder) if uses_model and run.config.ppo.lora is None and folder.is_dir() else None

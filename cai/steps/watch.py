@@ -1,0 +1,82 @@
+"""The step that watches for over-optimisation: proxy and gold reward by step against √KL.
+
+Gold is the pocket oracle for pocket prompts, else the run's held-out reward (``gold``), else absent. Rows of
+other methods stay, so that one table holds what every method did in this run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cai.evaluation import overoptimisation
+from cai.evaluation.overoptimisation import Point
+from cai.stages.best import Candidate, expected_best, kl_bound, sizes
+from cai.steps.best import candidate_from, reward_of
+from cai.steps.run import Run, record_counts
+from cai.tables import response_from
+from cai.training.rollouts import recorded
+from cai.types import Response
+
+
+async def step_watch(run: Run) -> None:
+    """What the policy's training drew → overoptimisation.parquet."""
+    method = run.config.method
+    points = await (_by_n(run) if method == "best-of-n" else _by_step(run, method))
+    kept: list[dict[str, object]] = []
+    if run.folder.table("overoptimisation").exists():
+        rows = run.folder.read_table("overoptimisation", dict)
+        kept = [row for row in rows if row["method"] != method]
+    run.folder.write_table("overoptimisation", [*kept, *map(overoptimisation.row, points)])
+    turn = overoptimisation.turned_down(points)
+    record_counts(run, "watch", steps=len(points), gold_turned_down_at=-1 if turn is None else turn.step)
+
+
+async def _by_step(run: Run, method: str) -> list[Point]:
+    """A point for every step's rollouts."""
+    prompts = {r.prompt.id: r.prompt for r in run.folder.read_table("responses", response_from)}
+    points = []
+    for number, (rollouts, kl) in enumerate(recorded(run.folder.checkpoint("policy"))):
+        rated = [(Response(prompts[r.prompt_id], r.text), r.reward) for r in rollouts if r.reward is not None]
+        gold = await _gold(run, [response for response, _ in rated])
+        points.append(overoptimisation.point(method, number, kl, [reward for _, reward in rated], gold))
+    return [p for p in points if p is not None]
+
+
+async def _by_n(run: Run) -> list[Point]:
+    """A point for the best of 1, 2, 4 … n, its KL the bound; ``step`` is that number.
+
+    Both rewards are those of the response with the highest proxy among k, in expectation over which k of the
+    n were drawn: the unbiased estimate of ``expected_best``, gold carried along in the order of the proxy.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in run.folder.read_table("best_of_n", candidate_from):
+        if candidate.scored.value is not None:
+            groups.setdefault(candidate.response.prompt.id, []).append(candidate)
+    ordered = [sorted(group, key=lambda c: c.scored.value or 0.0) for group in groups.values()]
+    gold = [await _gold(run, [c.response for c in group]) for group in ordered]
+    points = []
+    for k in sizes(run.config.best_of_n.n):
+        fit = [(group, g) for group, g in zip(ordered, gold, strict=True) if len(group) >= k]
+        proxy = [expected_best([c.scored.value or 0.0 for c in group], k) for group, _ in fit]
+        known = [carried(g, k) for _, g in fit if g is not None]
+        points.append(overoptimisation.point("best-of-n", k, kl_bound(k), proxy, known or None))
+    return [p for p in points if p is not None]
+
+
+def carried(gold: Sequence[float], k: int) -> float:
+    """Mean gold of the last of every k-subset; ``gold`` in ascending order of the proxy."""
+    steps = [expected_best([float(i >= place) for i in range(len(gold))], k) for place in range(len(gold))]
+    # steps[i] is P(the best has rank i or higher), so differences are the probabilities of the ranks.
+    probability = [high - low for high, low in zip(steps, [*steps[1:], 0.0], strict=True)]
+    return sum(p * g for p, g in zip(probability, gold, strict=True))
+
+
+async def _gold(run: Run, responses: Sequence[Response]) -> list[float] | None:
+    if (run.config.prompts or "").startswith("pocket:"):
+        from cai.evaluation import pocket
+
+        return [pocket.gold(response.prompt, response.text) for response in responses]
+    if run.config.gold is None:
+        return None
+    scored = await reward_of(run, (run.config.gold,))().score(responses)
+    return [score.value for score in scored if score.value is not None]

@@ -1,0 +1,87 @@
+"""Every way to learn from the labels, and rounds, by command line with the real pocket model, small."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from test_run import SMALL, cai
+
+from cai.runfolder import RunFolder
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    *SMALL,
+    "--set=reward_model.max_steps=3",
+    "--set=reward_model.held_out=0.3",
+    *(f"--set={m}.{s}" for m in ("ppo", "grpo", "rloo") for s in ("steps=2", "prompts=4", "max_tokens=24")),
+    *(f"--set={m}.sampler=transformers" for m in ("ppo", "grpo", "rloo")),
+    "--set=grpo.group_size=2",
+    "--set=rloo.group_size=2",
+    "--set=best_of_n.n=2",
+]
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run by DPO, from whose SFT model and labels every other method goes on."""
+    home = tmp_path_factory.mktemp("methods")
+    done = cai("run", "--constitution", "harmless", "--run", "run", *TINY, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.mark.parametrize("method", ["ppo", "grpo", "best-of-n"])
+def test_a_method_goes_on_from_the_labels(labeled: Path, tmp_path: Path, method: str) -> None:
+    shutil.copytree(labeled / "run", tmp_path / "run")
+    done = cai("run", "--constitution", "harmless", "--run", "run", "--method", method, *TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = RunFolder(tmp_path / "run")
+    metrics = json.loads(folder.metrics.read_text())
+    assert metrics["eval/pocket/gold/policy"]["n"] == 80
+    assert metrics["reward/log_loss"]["n"] > 0
+    rows = folder.read_table("overoptimisation", dict)
+    if method == "best-of-n":
+        assert metrics["eval/pocket/gold/best-of-n"]["n"] == 80
+        assert [row["step"] for row in rows] == [1, 2]
+        return
+    assert metrics[f"{method}/steps"]["value"] == 2
+    assert [(row["method"], row["step"]) for row in rows] == [(method, 0), (method, 1)]
+    assert all(row["gold_n"] == row["proxy_n"] > 0 for row in rows)
+
+
+def test_a_judge_is_reward_enough(labeled: Path, tmp_path: Path) -> None:
+    """d-RLAIF: no labels, no reward model; a judge and a function are added up."""
+    shutil.copytree(labeled / "run", tmp_path / "run")
+    (tmp_path / "mine.py").write_text(
+        "def short(prompts, responses):\n    return [-len(r) / 100 for r in responses]\n"
+    )
+    reward = "--set=reward=[{source: judge}, {source: 'mine.py:short', weight: 0.1}]"
+    arguments = ["--run", "run", "--method", "ppo", *TINY, reward]
+    done = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "] reward" not in done.stderr and "] label" not in done.stderr
+    rows = RunFolder(tmp_path / "run").read_table("overoptimisation", dict)
+    assert len(rows) == 2
+
+
+def test_two_rounds(labeled: Path, tmp_path: Path) -> None:
+    """The second round starts from the first one's policy, and learns the first one's pairs again."""
+    shutil.copytree(labeled / "run", tmp_path / "run")
+    arguments = ["--run", "run", "--rounds", "2", "--set=rounds.patience=null", *TINY]
+    done = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "rounds" / "2")
+    metrics = json.loads(first.metrics.read_text())
+    for number in (1, 2):
+        assert metrics[f"rounds/{number}/pocket/harmful/policy"]["n"] > 0
+    pairs = [json.loads(folder.metrics.read_text())["label/scored"]["value"] for folder in (first, second)]
+    used = json.loads(second.metrics.read_text())
+    left_out = sum(v["value"] for k, v in used.items() if k.startswith("dpo/left_out"))
+    assert used["dpo/rows"]["value"] + left_out == sum(pairs)
+    assert json.loads((tmp_path / "run" / "rounds.json").read_text())["stopped"] is None
+    again = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
