@@ -155,7 +155,10 @@ class PPOConfig(RolloutConfig):
 
 
 class GroupConfig(RolloutConfig):
-    """GRPO (Shao et al. 2024) and RLOO (Ahmadian et al. 2024): several responses to each prompt."""
+    """GRPO (Shao et al. 2024) and RLOO (Ahmadian et al. 2024): several responses to each prompt.
+
+    Each step's responses make one update, so ratios are 1 and ``clip`` never bites.
+    """
 
     group_size: Annotated[int, Field(ge=2)] = Field(4, description="responses per prompt")
 
