@@ -14,6 +14,7 @@ import typer
 from cai.config import RunConfig
 from cai.constitution import Principle, load_constitution
 from cai.launch import versions
+from cai.pipeline import steps_of
 from cai.promptsets import load_prompts
 from cai.runfolder import RunFolder
 from cai.templates import Templates
@@ -103,7 +104,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     typer.echo(f"run folder: {folder}\n")
     typer.echo("model calls at most (answers in the journal are not asked again):")
     for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
-        typer.echo(f"  {stage:<10}{calls:>9,}")
+        typer.echo(f"  {stage:<14}{calls:>9,}")
     principle = constitution.principles[0]
     prompt = sets.train[0]
     typer.echo("")
@@ -116,14 +117,20 @@ def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> d
     label = config.label
     verdicts = label.principles * (2 if label.both_orders else 1) * (2 if label.chain_of_thought else 1)
     judged = (config.evaluate.prompts or "").startswith("pocket:")
-    return {
+    answered = 4 if "answer-best-of-n" in steps_of(config) else 3
+    calls = {
         "generate": train + helpful,
         "revise": train * config.revise.rounds * (2 if config.revise.critique else 1),
         "sample": train * config.sample.n,
         "label": train * comb(config.sample.n, 2) * verdicts,
-        "answer": 3 * held_out,
-        "grade": 0 if judged else 3 * held_out * 5,
+        "ppo": config.ppo.steps * config.ppo.prompts,
+        "grpo": config.grpo.steps * config.grpo.prompts * config.grpo.group_size,
+        "rloo": config.rloo.steps * config.rloo.prompts * config.rloo.group_size,
+        "best-sample": train * config.best_of_n.n,
+        "answer-policy": (3 + (config.best_of_n.n if answered > 3 else 0)) * held_out,
+        "grade": 0 if judged else answered * held_out * 5,
     }
+    return {step: count for step, count in calls.items() if step in steps_of(config)}
 
 
 def _rendered(templates: Templates, prompt: Prompt, principle: Principle) -> dict[str, str]:

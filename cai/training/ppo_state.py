@@ -21,8 +21,8 @@ from cai.training.checkpoint import Workspace, model_fingerprint
 from cai.types import Prompt
 
 STATE = "state.safetensors"
-# How often to save and when a guard stops changes no weights of a step.
-_OTHER_SETTINGS = {"save_steps", "max_kl", "max_length_ratio", "sampler"}
+# How often to save changes no weights; whoever draws, a step's rollouts are on disk once drawn.
+_OTHER_SETTINGS = {"save_steps", "sampler"}
 
 
 def rl_key(

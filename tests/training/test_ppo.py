@@ -164,6 +164,8 @@ def test_a_guard_ends_the_training_and_says_so(tiny_model: Path, tmp_path: Path)
     assert result.steps < 20
     assert result.history[-1]["stopped_by_max_kl"] == 1.0
     assert result.path.joinpath("model.safetensors").exists()
+    wider = train_ppo(job(tiny_model, tmp_path / "policy", config.model_copy(update={"max_kl": 1e9})))
+    assert wider.steps == 20  # another guard is another training, not the one that lies there
 
 
 @pytest.mark.slow
