@@ -41,6 +41,8 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFold
     Ends after ``rounds.count`` rounds, or earlier for a reason that rounds.json and the last line name.
     Raises as ``execute``.
     """
+    if config.rounds.count == 1:
+        return execute(config, path, steps_of(config), progress)
     done: list[RunFolder] = []
     found: list[Round] = []
     reason = None

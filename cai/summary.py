@@ -38,9 +38,15 @@ def show(folder: RunFolder, as_json: bool) -> None:
         typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
         return
     metrics = folder.read_metrics()
-    for line in (*_funnel(metrics), *_before_after(metrics), *_repeated(metrics), *_failures(folder)):
+    told = (_funnel(metrics), _before_after(metrics), _rounds(metrics), _repeated(metrics), _failures(folder))
+    for line in (line for lines in told for line in lines):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
+    if (folder.path / "rounds.json").exists():
+        record = json.loads((folder.path / "rounds.json").read_text())
+        typer.echo(f"newest policy: {record['rounds'][-1]}/checkpoints/policy")
+        if record["stopped"]:
+            typer.echo(f"stopped early: {record['stopped']}")
 
 
 def _funnel(metrics: dict[str, Score]) -> list[str]:
@@ -74,6 +80,24 @@ def _before_after(metrics: dict[str, Score]) -> list[str]:
             cells = "".join(f"{_cell(rows[metric].get(stage)):<22}" for stage in stages)
             n = max(score.n for score in rows[metric].values())
             lines.append(f"  {word:<32}{cells}n={n}")
+    return lines
+
+
+def _rounds(metrics: dict[str, Score]) -> list[str]:
+    """The policy of every round, where there is more than one."""
+    rows: dict[str, dict[int, Score]] = {}
+    for key, score in metrics.items():
+        if key.startswith("rounds/") and key.endswith("/policy"):
+            _, number, _, metric, _ = key.split("/")
+            rows.setdefault(metric, {})[int(number)] = score
+    numbers = sorted({number for row in rows.values() for number in row})
+    if len(numbers) < 2:
+        return []
+    lines = ["", "policy after each round", " " * 34 + "".join(f"round {n:<16}" for n in numbers)]
+    for metric, word in _WORDS.items():
+        if metric in rows:
+            cells = "".join(f"{_cell(rows[metric].get(number)):<22}" for number in numbers)
+            lines.append(f"  {word:<32}{cells}")
     return lines
 
 

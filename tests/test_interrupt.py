@@ -34,6 +34,11 @@ SMALL = [
 SECONDS = 10.0  # from the signal to the end of the process
 
 
+def hears_interrupts() -> None:
+    """As from a terminal: a shell starts what runs in the background with SIGINT ignored, tests included."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Command:
     """``cai run`` in a session of its own, as a shell starts it; what it says goes to ``log``."""
@@ -46,7 +51,14 @@ class Command:
         log = home / f"{run}.log"
         with log.open("wb") as file:
             command = [sys.executable, "-m", "cai", "run", "--run", run, *(arguments or SMALL)]
-            process = subprocess.Popen(command, cwd=home, stdout=file, stderr=file, start_new_session=True)
+            process = subprocess.Popen(
+                command,
+                cwd=home,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=hears_interrupts,  # noqa: PLW1509 (nothing else runs between fork and exec)
+            )
         return cls(process, log)
 
     def said(self) -> str:

@@ -74,6 +74,8 @@ def test_two_rounds(labeled: Path, tmp_path: Path) -> None:
     arguments = ["--run", "run", "--rounds", "2", "--set=rounds.patience=null", *TINY]
     done = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "policy after each round" in done.stdout
+    assert "newest policy: run/rounds/2/checkpoints/policy" in done.stdout
     first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "rounds" / "2")
     metrics = json.loads(first.metrics.read_text())
     for number in (1, 2):
