@@ -35,3 +35,19 @@ def smollm2() -> Path:
         return tool.ensure(root / ".cache" / "smollm2")
     except tool.MissingPackageError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run under a constitution of the user's own; the folder that holds ``run`` and ``c.yaml``."""
+    from small_run import SMALL, cai
+
+    from cai.constitution import dump, load_constitution
+
+    home = tmp_path_factory.mktemp("run")
+    (home / "c.yaml").write_text(dump(load_constitution("harmless")))
+    done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "before" not in done.stderr
+    assert "harmful" in done.stdout
+    return home

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from test_run import SMALL, cai
+from small_run import SMALL, cai
 
 from cai.runfolder import RunFolder
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 TINY = [
     *SMALL,
+    "--set=evaluate.limit=24",
     "--set=reward_model.max_steps=3",
     "--set=reward_model.held_out=0.3",
     *(f"--set={m}.{s}" for m in ("ppo", "grpo", "rloo") for s in ("steps=2", "prompts=4", "max_tokens=24")),
@@ -25,27 +27,26 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run by DPO, from whose SFT model and labels every other method goes on."""
-    home = tmp_path_factory.mktemp("methods")
-    done = cai("run", "--constitution", "harmless", "--run", "run", *TINY, cwd=home)
+def go_on(finished: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``cai run`` over a copy of the finished run, in ``home``."""
+    if not (home / "run").exists():
+        shutil.copytree(finished / "run", home / "run")
+    constitution = str(finished / "c.yaml")
+    done = cai("run", "--constitution", constitution, "--run", "run", *TINY, *arguments, cwd=home)
     assert done.returncode == 0, done.stderr
-    return home
+    return done
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo", "best-of-n"])
-def test_a_method_goes_on_from_the_labels(labeled: Path, tmp_path: Path, method: str) -> None:
-    shutil.copytree(labeled / "run", tmp_path / "run")
-    done = cai("run", "--constitution", "harmless", "--run", "run", "--method", method, *TINY, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_method_goes_on_from_the_labels(finished: Path, tmp_path: Path, method: str) -> None:
+    go_on(finished, tmp_path, "--method", method)
     folder = RunFolder(tmp_path / "run")
     metrics = json.loads(folder.metrics.read_text())
-    assert metrics["eval/pocket/gold/policy"]["n"] == 80
+    assert metrics["eval/pocket/gold/policy"]["n"] == 24
     assert metrics["reward/log_loss"]["n"] > 0
     rows = folder.read_table("overoptimisation", dict)
     if method == "best-of-n":
-        assert metrics["eval/pocket/gold/best-of-n"]["n"] == 80
+        assert metrics["eval/pocket/gold/best-of-n"]["n"] == 24
         assert [row["step"] for row in rows] == [1, 2]
         return
     assert metrics[f"{method}/steps"]["value"] == 2
@@ -53,27 +54,21 @@ def test_a_method_goes_on_from_the_labels(labeled: Path, tmp_path: Path, method:
     assert all(row["gold_n"] == row["proxy_n"] > 0 for row in rows)
 
 
-def test_a_judge_is_reward_enough(labeled: Path, tmp_path: Path) -> None:
+def test_a_judge_is_reward_enough(finished: Path, tmp_path: Path) -> None:
     """d-RLAIF: no labels, no reward model; a judge and a function are added up."""
-    shutil.copytree(labeled / "run", tmp_path / "run")
     (tmp_path / "mine.py").write_text(
         "def short(prompts, responses):\n    return [-len(r) / 100 for r in responses]\n"
     )
     reward = "--set=reward=[{source: judge}, {source: 'mine.py:short', weight: 0.1}]"
-    arguments = ["--run", "run", "--method", "ppo", *TINY, reward]
-    done = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = go_on(finished, tmp_path, "--method", "ppo", reward)
     assert "] reward" not in done.stderr and "] label" not in done.stderr
     rows = RunFolder(tmp_path / "run").read_table("overoptimisation", dict)
     assert len(rows) == 2
 
 
-def test_two_rounds(labeled: Path, tmp_path: Path) -> None:
+def test_two_rounds(finished: Path, tmp_path: Path) -> None:
     """The second round starts from the first one's policy, and learns the first one's pairs again."""
-    shutil.copytree(labeled / "run", tmp_path / "run")
-    arguments = ["--run", "run", "--rounds", "2", "--set=rounds.patience=null", *TINY]
-    done = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = go_on(finished, tmp_path, "--rounds", "2", "--set=rounds.patience=null")
     assert "policy after each round" in done.stdout
     assert "newest policy: run/rounds/2/checkpoints/policy" in done.stdout
     first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "rounds" / "2")
@@ -85,5 +80,3 @@ def test_two_rounds(labeled: Path, tmp_path: Path) -> None:
     left_out = sum(v["value"] for k, v in used.items() if k.startswith("dpo/left_out"))
     assert used["dpo/rows"]["value"] + left_out == sum(pairs)
     assert json.loads((tmp_path / "run" / "rounds.json").read_text())["stopped"] is None
-    again = cai("run", "--constitution", "harmless", *arguments, cwd=tmp_path)
-    assert again.returncode == 0, again.stderr

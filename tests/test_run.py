@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from small_run import SMALL, cai
 
 from cai.constitution import dump, load_constitution
 from cai.runfolder import RunFolder
@@ -17,38 +18,11 @@ from cai.tables import comparison_from, preference_from, transcript_from
 
 pytestmark = pytest.mark.slow
 
-SMALL = [
-    "--engine=transformers",
-    "--limit=12",
-    "--set=evaluate.limit=80",
-    "--set=sft.batch_size=8",
-    "--set=dpo.batch_size=4",
-    "--set=sft.max_steps=3",
-    "--set=dpo.max_steps=3",
-]
-
-
-def cai(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cai", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
-
 
 def journal(folder: Path) -> dict[str, str]:
     """key → request, as JSON text."""
     with sqlite3.connect(folder / "journal.sqlite") as database:
         return dict(database.execute("SELECT key, request FROM answers"))
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run under a constitution of the user's own; the folder that holds ``run`` and ``c.yaml``."""
-    home = tmp_path_factory.mktemp("run")
-    (home / "c.yaml").write_text(dump(load_constitution("harmless")))
-    done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=home)
-    assert done.returncode == 0, done.stderr
-    assert "before" not in done.stderr
-    assert "harmful" in done.stdout
-    return home
 
 
 def test_everything_is_there(finished: Path) -> None:
