@@ -32,7 +32,7 @@ SMALL = [
     "--set=dpo.max_steps=2",
 ]
 SECONDS = 10.0  # from the signal to the end of the process
-# During imports, and on its way out, the interpreter itself may end by the signal: a shell shows 130 for both.
+# During imports and on its way out the interpreter itself may end by the signal: a shell shows 130 for both.
 STOPPED = (130, -signal.SIGINT)
 
 
