@@ -51,7 +51,7 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFold
         folder = path if number == 1 else path / "rounds" / str(number)
         steps = steps_of(config)
         done.append(execute(of_round(config, number, done), folder, steps, progress, earlier=tuple(done)))
-        found.append(read(number, done[-1]))
+        found.append(read(number, done[-1], config.method))
         reason = stop_reason(config.rounds, found)
         _record(done, found, reason)
         if reason is not None:
@@ -75,7 +75,7 @@ def of_round(config: RunConfig, number: int, done: Sequence[RunFolder]) -> RunCo
     )
 
 
-def read(number: int, folder: RunFolder) -> Round:
+def read(number: int, folder: RunFolder, method: str) -> Round:
     """What the rules look at, from a finished round's folder."""
     metrics = folder.read_metrics()
     suite = next(key.split("/")[1] for key in metrics if key.startswith("eval/"))
@@ -87,14 +87,13 @@ def read(number: int, folder: RunFolder) -> Round:
         texts = [answer.text for answer in folder.read_table(f"eval_{stage}", response_from)]
         return sum(map(len, texts)) / max(1, len(texts))
 
-    kl = [found for method in ("dpo", "ppo", "grpo", "rloo") if (found := value(f"{method}/kl")) is not None]
     return Round(
         number=number,
         harmful=value(f"eval/{suite}/harmful/policy") or 0.0,
         refused_benign=value(f"eval/{suite}/refused_benign/policy"),
         length=length("policy"),
         base_length=length("base"),
-        kl=kl[0] if kl else None,
+        kl=value(f"{method}/kl"),
     )
 
 

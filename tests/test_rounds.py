@@ -8,9 +8,11 @@ import pytest
 
 from cai.config import RoundsConfig, RunConfig
 from cai.pipeline import STEPS, steps_of
-from cai.rounds import Round, of_round, stop_reason
+from cai.rounds import Round, of_round, read, stop_reason
 from cai.runfolder import RunFolder
+from cai.tables import response_row
 from cai.trainconfig import RewardTerm
+from cai.types import Message, Prompt, Response, Score
 
 
 def a_round(
@@ -67,3 +69,16 @@ def test_every_method_is_made_of_known_steps(method: str) -> None:
     assert ("reward" in steps) == (method != "dpo")
     judged = config.model_copy(update={"reward": (RewardTerm(source="judge"),)})
     assert ("label" in steps_of(judged)) == (method == "dpo")  # a judge needs no labels of pairs
+
+
+def test_a_round_reads_the_kl_of_its_own_method(tmp_path: Path) -> None:
+    """A folder may hold what another method left before."""
+    folder = RunFolder(tmp_path)
+    keys = {"dpo/kl": 9.0, "ppo/kl": 0.5, "eval/pocket/harmful/policy": 0.25}
+    folder.record_metrics({key: Score(v, v, v, 10) for key, v in keys.items()}, drop="eval/")
+    answer = Response(Prompt("p", (Message("user", "?"),)), "four")
+    for stage in ("base", "policy"):
+        folder.write_table(f"eval_{stage}", [response_row(answer)])
+    found = read(1, folder, "ppo")
+    assert (found.kl, found.harmful, found.length, found.refused_benign) == (0.5, 0.25, 4.0, None)
+    assert read(1, folder, "best-of-n").kl is None

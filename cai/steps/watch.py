@@ -7,6 +7,7 @@ other methods stay, so that one table holds what every method did in this run fo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from cai.evaluation import overoptimisation
 from cai.evaluation.overoptimisation import Point
@@ -34,11 +35,14 @@ async def step_watch(run: Run) -> None:
 async def _by_step(run: Run, method: str) -> list[Point]:
     """A point for every step's rollouts."""
     prompts = {r.prompt.id: r.prompt for r in run.folder.read_table("responses", response_from)}
+    steps = recorded(run.folder.checkpoint("policy"))
+    rated = [[r for r in rollouts if r.reward is not None] for rollouts, _ in steps]
+    gold = iter(await _gold(run, [Response(prompts[r.prompt_id], r.text) for rows in rated for r in rows]))
     points = []
-    for number, (rollouts, kl) in enumerate(recorded(run.folder.checkpoint("policy"))):
-        rated = [(Response(prompts[r.prompt_id], r.text), r.reward) for r in rollouts if r.reward is not None]
-        gold = await _gold(run, [response for response, _ in rated])
-        points.append(overoptimisation.point(method, number, kl, [reward for _, reward in rated], gold))
+    for number, (rows, (_, kl)) in enumerate(zip(rated, steps, strict=True)):
+        known = [g for g in islice(gold, len(rows)) if g is not None]
+        proxy = [r.reward for r in rows if r.reward is not None]
+        points.append(overoptimisation.point(method, number, kl, proxy, known or None))
     return [p for p in points if p is not None]
 
 
@@ -53,12 +57,15 @@ async def _by_n(run: Run) -> list[Point]:
         if candidate.scored.value is not None:
             groups.setdefault(candidate.response.prompt.id, []).append(candidate)
     ordered = [sorted(group, key=lambda c: c.scored.value or 0.0) for group in groups.values()]
-    gold = [await _gold(run, [c.response for c in group]) for group in ordered]
+    flat = iter(await _gold(run, [c.response for group in ordered for c in group]))
+    gold = [list(islice(flat, len(group))) for group in ordered]
     points = []
     for k in sizes(run.config.best_of_n.n):
         fit = [(group, g) for group, g in zip(ordered, gold, strict=True) if len(group) >= k]
         proxy = [expected_best([c.scored.value or 0.0 for c in group], k) for group, _ in fit]
-        known = [carried(g, k) for _, g in fit if g is not None]
+        # A prompt with one response that gold can't score has none: the others would favour some ranks.
+        whole = [[x for x in g if x is not None] for _, g in fit if None not in g]
+        known = [carried(g, k) for g in whole]
         points.append(overoptimisation.point("best-of-n", k, kl_bound(k), proxy, known or None))
     return [p for p in points if p is not None]
 
@@ -71,12 +78,13 @@ def carried(gold: Sequence[float], k: int) -> float:
     return sum(p * g for p, g in zip(probability, gold, strict=True))
 
 
-async def _gold(run: Run, responses: Sequence[Response]) -> list[float] | None:
+async def _gold(run: Run, responses: Sequence[Response]) -> list[float | None]:
+    """Gold of every response, in order and in one call; None where there is none."""
     if (run.config.prompts or "").startswith("pocket:"):
         from cai.evaluation import pocket
 
         return [pocket.gold(response.prompt, response.text) for response in responses]
     if run.config.gold is None:
-        return None
+        return [None] * len(responses)
     scored = await reward_of(run, (run.config.gold,))().score(responses)
-    return [score.value for score in scored if score.value is not None]
+    return [score.value for score in scored]
