@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cai import cli_human
 from cai.errors import CaiError, UsageError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train on what a run folder holds.", no_args_is_help=True)
 app.add_typer(train, name="train")
+app.add_typer(cli_human.app)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one setting.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -175,65 +177,6 @@ def test(
     from cai.progress import for_stream
 
     authoring.show_test(resolved, for_stream(quiet or json), as_json=json)
-
-
-@app.command("import")
-def import_(
-    spec: Annotated[
-        str, typer.Argument(metavar="FILE", help="A file, dataset folder, or org/name[@config][:split].")
-    ],
-    to: Annotated[Path, typer.Option(help="A run folder, or a .jsonl or .parquet file.")],
-    format: Annotated[str | None, typer.Option(help="Found out when not given.")] = None,
-    question: Annotated[str | None, typer.Option(help="What was asked: helpful, harmless, ...")] = None,
-    columns: Annotated[str | None, typer.Option(help="prompt=...,a=...,b=...,preferred=...")] = None,
-    source: Annotated[
-        str | None, typer.Option(help="Who voted, where nobody is named; ai:NAME for a model.")
-    ] = None,
-    summary: Annotated[
-        bool, typer.Option("--summary", help="The file's own summary instead of each annotator.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Human feedback from other people's files; every row is taken, or rejected with a reason."""
-    from cai.human.formats.table import parse_columns
-    from cai.human.importing import import_votes
-    from cai.human.pairs import Options, parse_source
-    from cai.human.report import describe
-
-    said = parse_source(source) if source else None
-    mapping = parse_columns(columns) if columns else {}
-    report = import_votes(spec, to, Options(format, question, not summary, mapping, said))
-    _tell(report, describe(report), json)
-    if report.failures:
-        raise typer.Exit(3)
-
-
-@app.command()
-def export(
-    source: Annotated[
-        Path, typer.Argument(metavar="VOTES", help="A run folder, or a file that cai import wrote.")
-    ],
-    to: Annotated[Path, typer.Option(help="A file, or a folder for a dataset with its card.")],
-    format: Annotated[str, typer.Option(help="trl, cai, hh-rlhf, label-studio, argilla, table, ...")] = "trl",
-    table: Annotated[str, typer.Option(help="Of a run: human, or preferences (the AI labels).")] = "human",
-    json: Json = False,
-) -> None:
-    """Preferences in another tool's format; what it cannot hold is left out and counted."""
-    from cai.human.exporting import constitution_of, describe, export_votes
-    from cai.human.importing import read_votes
-
-    report = export_votes(read_votes(source, table), to, format, constitution_of(source))
-    _tell(report, describe(report), json)
-    if report.left_out:
-        raise typer.Exit(3)
-
-
-def _tell(report: Any, lines: list[str], as_json: bool) -> None:
-    """A report as lines, or as JSON."""
-    import json
-    from dataclasses import asdict
-
-    typer.echo(json.dumps(asdict(report), default=str) if as_json else "\n".join(lines))
 
 
 @app.command()

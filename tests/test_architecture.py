@@ -23,6 +23,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"launch", "summary", "authoring"},
     {"rounds"},
+    {"cli_human"},
     {"cli"},
     {"__main__"},
 ]
