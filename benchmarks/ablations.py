@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import cai
-from cai.evaluation.stats import proportion
 from cai.pocket import oracle
 from cai.runfolder import RunFolder
+from cai.statistics.intervals import proportion
 from cai.tables import preference_from
 from cai.types import Preference, Prompt, Score
 

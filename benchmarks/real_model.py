@@ -22,12 +22,12 @@ from benchmarks.common import cai
 from cai.config import LabelConfig, ModelConfig
 from cai.constitution import load_constitution
 from cai.dialogue import parse_dialogue
-from cai.evaluation.stats import proportion
 from cai.journal import Journal
 from cai.models import Models
 from cai.runfolder import RunFolder
 from cai.runner import run_items
 from cai.stages.label import Labeler, label
+from cai.statistics.intervals import proportion
 from cai.tables import transcript_from
 from cai.templates import Templates
 from cai.types import Comparison, Preference, Prompt, Score

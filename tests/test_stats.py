@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cai.evaluation.stats import mean, proportion
+from cai.statistics.intervals import mean, proportion
 
 
 def test_wilson_by_hand() -> None:

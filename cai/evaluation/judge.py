@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from cai.engines.base import Engine
 from cai.errors import ItemError
-from cai.evaluation.stats import mean
 from cai.stages.label import probability
+from cai.statistics.intervals import mean
 from cai.templates import Templates
 from cai.types import ChoiceRequest, Conversation, Message, Prompt, Score
 

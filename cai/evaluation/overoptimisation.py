@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai.evaluation.stats import interval
+from cai.statistics.intervals import interval
 from cai.types import Score
 
 

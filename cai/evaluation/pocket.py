@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cai.evaluation.stats import proportion
 from cai.pocket import oracle
+from cai.statistics.intervals import proportion
 from cai.types import Prompt, Score
 
 NAMES = ("harmful", "refused_benign", "on_topic", "flattering")

@@ -12,13 +12,13 @@ from typing import Any
 from cai import models, tables
 from cai.config import ModelConfig, SamplingConfig
 from cai.errors import ItemError
-from cai.evaluation.stats import interval
 from cai.promptsets import load_prompts
 from cai.rewards.base import Reward, Scored
 from cai.rewards.build import RewardContext, prepare_reward
 from cai.stages.best import Candidate, demonstration, expected_best, kl_bound, pick, sizes
 from cai.stages.generate import generate
 from cai.stages.mix import mix
+from cai.statistics.intervals import interval
 from cai.steps.run import Run, ask_all, record_counts, require
 from cai.trainconfig import RewardTerm
 from cai.types import Failure, Prompt, Response, Score

@@ -15,8 +15,8 @@ from pathlib import Path
 from cai import models, tables
 from cai.engines.load import model_path
 from cai.errors import CaiError
-from cai.evaluation import preference
-from cai.evaluation.stats import interval
+from cai.statistics import preference
+from cai.statistics.intervals import interval
 from cai.steps.run import Run
 from cai.training.dpo import train_dpo
 from cai.training.result import TrainResult

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cai.evaluation.preference import PairScore, scores
 
 from cai import tables
 from cai.config import RunConfig
 from cai.constitution import load_constitution
 from cai.errors import CaiError, TrainingError
-from cai.evaluation.preference import PairScore, scores
 from cai.journal import Journal
 from cai.models import Models
 from cai.pocket import MODEL_PATH

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from cai.evaluation.clusters import clustered_mean, clustered_proportion
+from cai.statistics.clusters import clustered_mean, clustered_proportion
 from cai.types import Score
 
 BINS = 10

@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
-from cai.evaluation.stats import CONFIDENCE
+from cai.statistics.intervals import CONFIDENCE
 from cai.types import Score
 
 
@@ -42,7 +42,7 @@ def clustered_proportion(outcomes: Sequence[bool], clusters: Sequence[Hashable])
 
     That number is N times the variance of N independent outcomes over the variance between clusters, at most
     N, and the number of clusters where all outcomes are alike (Korn and Graubard 1998). With one outcome per
-    cluster it is N and the interval is ``stats.proportion``'s.
+    cluster it is N and the interval is ``intervals.proportion``'s.
     """
     if not outcomes:
         return None
