@@ -8,10 +8,10 @@ from dataclasses import replace
 from itertools import count
 
 import pytest
-from cai.evaluation.preference import PairScore, accuracy, calibration_error, log_loss, scores
 
 from cai.statistics import intervals as stats
 from cai.statistics.clusters import clustered_mean, clustered_proportion
+from cai.statistics.preference import PairScore, accuracy, calibration_error, log_loss, scores
 
 
 def logit(q: float) -> float:

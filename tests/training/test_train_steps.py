@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cai.evaluation.preference import PairScore, scores
 
 from cai import tables
 from cai.config import RunConfig
@@ -23,6 +22,7 @@ from cai.models import Models
 from cai.pocket import MODEL_PATH
 from cai.progress import Silent
 from cai.runfolder import RunFolder
+from cai.statistics.preference import PairScore, scores
 from cai.steps.run import Run
 from cai.steps.train import step_best_sft, step_dpo, step_reward
 from cai.templates import Templates
