@@ -1,0 +1,24 @@
+"""The human votes of a run: those that were imported, and those that the voting page collected."""
+
+from __future__ import annotations
+
+from cai import tables
+from cai.human import votes
+from cai.runfolder import RunFolder
+from cai.types import Preference
+
+IMPORTED = "human"  # data/human.parquet
+COLLECTED = "votes.sqlite"
+
+
+def votes_of(folder: RunFolder) -> list[Preference]:
+    """Votes of data/human.parquet, then of votes.sqlite; empty where there are neither.
+
+    A file that was imported may hold votes of models too (``source.kind``).
+    """
+    found: list[Preference] = []
+    if folder.table(IMPORTED).exists():
+        found += folder.read_table(IMPORTED, tables.preference_from)
+    if (folder.path / COLLECTED).exists():
+        found += votes.preferences(folder.path / COLLECTED)
+    return found
