@@ -63,6 +63,20 @@ def export(
         raise typer.Exit(3)
 
 
+@app.command()
+def agreement(
+    source: Annotated[
+        str, typer.Argument(metavar="RUN_OR_VOTES", help="A run folder, or a file that cai import can read.")
+    ],
+    json: Json = False,
+) -> None:
+    """How far people agree with each other, themselves and the AI labels, and who has which bias."""
+    from cai.human.agreement_report import agreement_of, describe
+
+    measured = agreement_of(source)
+    _tell(measured, describe(measured), json)
+
+
 def _tell(report: Any, lines: list[str], as_json: bool) -> None:
     """A report as lines, or as JSON."""
     import json
