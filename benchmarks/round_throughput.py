@@ -1,6 +1,6 @@
 """One generate-revise-label round: cai on vLLM against two hand-written loops over the same requests.
 
-    python -m benchmarks.round_throughput [--prompts 256] [--pairs 5]
+    python -m benchmarks.round_throughput [--prompts 256] [--pairs 5] [--dtype float32]
 
 ``cai``           stages, templates, journal and all, on one loaded vLLM engine
 ``by hand``       the loop that one would write: tokenise a wave of requests, add them to the very same
@@ -159,17 +159,17 @@ def tokenize(tokenizer: Any, row: dict[str, Any]) -> list[int]:
     return ids
 
 
-async def measure(prompts: list[Prompt], pairs: int) -> None:
+async def measure(prompts: list[Prompt], pairs: int, dtype: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = ModelConfig(engine="vllm", dtype="float32")  # type: ignore[call-arg]
+    config = ModelConfig(engine="vllm", dtype=dtype)  # type: ignore[call-arg, arg-type]
     folder = model_path(config)
     engine = await VLLMEngine.open(config, folder, fingerprint(config))
     inner = engine._worker._engine
     end = sorted(engine._worker.text.end_ids)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
     ratios: dict[str, list[float]] = {"by hand": [], "transformers": []}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(pairs + 1):  # the first pair warms up and does not count
@@ -200,9 +200,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of all three")
     options = parser.parse_args()
     config = RunConfig(prompts="pocket:train", limit=options.prompts)  # type: ignore[call-arg]
-    asyncio.run(measure(load_prompts(config).train, options.pairs))
+    asyncio.run(measure(load_prompts(config).train, options.pairs, options.dtype))
 
 
 if __name__ == "__main__":

@@ -77,6 +77,23 @@ def agreement(
     _tell(measured, describe(measured), json)
 
 
+@app.command()
+def annotate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/latest.")],
+    question: Annotated[str | None, typer.Option(help="Asked of every pair, not the principles'.")] = None,
+    guidelines: Annotated[Path | None, typer.Option(help="A Markdown file shown beside the pairs.")] = None,
+    strength: Annotated[bool, typer.Option("--strength", help="Ask how much better, too.")] = False,
+    per_pair: Annotated[int, typer.Option(help="Annotators who vote on each pair.")] = 1,
+    repeat: Annotated[float, typer.Option(help="Share of pairs shown twice to an annotator.")] = 0.05,
+    port: Annotated[int, typer.Option(help="0: that of the last time, or any that is free.")] = 0,
+) -> None:
+    """A web page on this machine on which people vote on the run's pairs; Ctrl-C ends it."""
+    from cai.human.poll import Options
+    from cai.human.server import annotate
+
+    annotate(run, Options(question, guidelines, per_pair, repeat, strength, port), typer.echo)
+
+
 def _tell(report: Any, lines: list[str], as_json: bool) -> None:
     """A report as lines, or as JSON."""
     import json
