@@ -90,7 +90,7 @@ def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) ->
 
 _stage("generate", "The policy answers the prompts.", ["generate"])
 _stage("revise", "Critique and revise the responses.", ["revise"])
-_stage("mix", "Choose what SFT learns.", ["mix"])
+_stage("select", "Choose what SFT learns.", ["select"])
 _stage("sample", "The SFT model answers each prompt several times.", ["sample"])
 _stage("label", "Preference probabilities for the pairs.", ["label"])
 _stage(
@@ -112,7 +112,7 @@ _stage("rloo", "REINFORCE leave-one-out from the reward.", ["rloo", "watch"], tr
 _stage(
     "best-of-n",
     "Fine-tune on the best of n responses by the reward.",
-    ["best-sample", "best-mix", "best-sft", "watch"],
+    ["best-sample", "best-select", "best-sft", "watch"],
     train,
 )
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from cai.config import RunConfig
-from cai.steps.best import step_best_answer, step_best_mix, step_best_sample
+from cai.steps.best import step_best_answer, step_best_sample, step_best_select
 from cai.steps.evaluate import step_answer, step_grade
-from cai.steps.feedback import step_generate, step_label, step_mix, step_revise, step_sample
+from cai.steps.feedback import step_generate, step_label, step_revise, step_sample, step_select
 from cai.steps.rl import step_grpo, step_ppo, step_rloo
 from cai.steps.run import Run
 from cai.steps.train import step_best_sft, step_dpo, step_reward, step_sft
@@ -24,7 +24,7 @@ STEPS: dict[str, Step] = {
     "generate": step_generate,
     "revise": step_revise,
     "answer-base": partial(step_answer, stage="base"),
-    "mix": step_mix,
+    "select": step_select,
     "sft": step_sft,
     "sample": step_sample,
     "answer-sft": partial(step_answer, stage="sft"),
@@ -35,7 +35,7 @@ STEPS: dict[str, Step] = {
     "grpo": step_grpo,
     "rloo": step_rloo,
     "best-sample": step_best_sample,
-    "best-mix": step_best_mix,
+    "best-select": step_best_select,
     "best-sft": step_best_sft,
     "answer-best-of-n": step_best_answer,
     "answer-policy": partial(step_answer, stage="policy"),
@@ -43,14 +43,14 @@ STEPS: dict[str, Step] = {
     "watch": step_watch,
 }
 
-SUPERVISED = ("generate", "revise", "answer-base", "mix", "sft")
+SUPERVISED = ("generate", "revise", "answer-base", "select", "sft")
 LABELS = ("sample", "answer-sft", "label")
 LEARN = {
     "dpo": ("dpo",),
     "ppo": ("ppo",),
     "grpo": ("grpo",),
     "rloo": ("rloo",),
-    "best-of-n": ("best-sample", "best-mix", "best-sft", "answer-best-of-n"),
+    "best-of-n": ("best-sample", "best-select", "best-sft", "answer-best-of-n"),
 }
 
 

@@ -27,7 +27,7 @@ from cai.progress import Silent
 from cai.rewards.base import Scored
 from cai.runfolder import RunFolder
 from cai.stages.best import demonstration, expected_best, kl_bound, pick, sizes
-from cai.steps.best import candidate_from, candidate_row, step_best_answer, step_best_mix, step_best_sample
+from cai.steps.best import candidate_from, candidate_row, step_best_answer, step_best_sample, step_best_select
 from cai.steps.evaluate import step_answer
 from cai.steps.run import Run
 from cai.templates import Templates
@@ -270,7 +270,7 @@ async def test_running_again_asks_nothing_and_changes_nothing(run: Run) -> None:
 
 async def test_mixing_adds_helpful_data(run: Run) -> None:
     await step_best_sample(run)
-    await step_best_mix(run)
+    await step_best_select(run)
     rows = run.folder.read_table("best_demonstrations", tables.demonstration_from)
     assert sorted((r.prompt.id, r.response) for r in rows if r.origin == "best") == [
         ("four", "maybe"),
@@ -278,7 +278,7 @@ async def test_mixing_adds_helpful_data(run: Run) -> None:
         ("two", "x"),
     ]
     assert [r.origin for r in rows].count("helpful") == 3  # half of all
-    assert run.folder.read_metrics()["best-mix/helpful"].value == 3
+    assert run.folder.read_metrics()["best-select/helpful"].value == 3
 
 
 async def test_answering_writes_what_grading_reads_and_starts_with_the_models_own_answer(run: Run) -> None:
@@ -345,7 +345,7 @@ async def test_with_the_pocket_model_and_its_own_judgement(
         folder.write_table("helpful", [])
         try:
             await step_best_sample(run)
-            await step_best_mix(run)
+            await step_best_select(run)
             await step_best_answer(run)
         finally:
             await run.models.close()

@@ -9,8 +9,8 @@ import pytest
 from cai.config import ReviseConfig
 from cai.constitution import Constitution, Principle
 from cai.engines.scripted import ScriptedEngine
-from cai.stages.mix import demonstrations, mix, outcome_counts
 from cai.stages.revise import Critic, judge_revision, revise
+from cai.stages.select import demonstrations, outcome_counts, with_helpful
 from cai.templates import NO_PROBLEM, Templates
 from cai.types import Completion, CompletionRequest, Message, Outcome, Prompt, Response, Round, Transcript
 
@@ -185,9 +185,9 @@ def test_equal_revisions_count_once() -> None:
 def test_helpful_share_is_of_the_whole(share: float, expected: int) -> None:
     learned = demonstrations(transcript((Outcome.REVISED, "one")), "all") * 80
     helpful = [Response(Prompt(f"h{i}", PROMPT.messages), f"h{i}") for i in range(100)]
-    rows = mix(learned, helpful, share, seed=1)
+    rows = with_helpful(learned, helpful, share, seed=1)
     assert sum(row.origin == "helpful" for row in rows) == expected  # 20/(80+20) = 0.2, 80/(80+80) = 0.5
-    assert rows == mix(learned, helpful, share, seed=1)
+    assert rows == with_helpful(learned, helpful, share, seed=1)
     assert len({row.response for row in rows if row.origin == "helpful"}) == expected
 
 

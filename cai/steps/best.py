@@ -17,7 +17,7 @@ from cai.rewards.base import Reward, Scored
 from cai.rewards.build import RewardContext, prepare_reward
 from cai.stages.best import Candidate, demonstration, expected_best, kl_bound, pick, sizes
 from cai.stages.generate import generate
-from cai.stages.mix import mix
+from cai.stages.select import with_helpful
 from cai.statistics.intervals import interval
 from cai.steps.run import Run, ask_all, record_counts, require
 from cai.trainconfig import RewardTerm
@@ -64,7 +64,7 @@ async def step_best_sample(run: Run) -> None:
     _require(groups, stage, failures)
 
 
-async def step_best_mix(run: Run) -> None:
+async def step_best_select(run: Run) -> None:
     """best_of_n.parquet + helpful.parquet → best_demonstrations.parquet.
 
     Helpful data joins by the share that ``sft`` names, for the same reason as before the first SFT.
@@ -72,10 +72,10 @@ async def step_best_mix(run: Run) -> None:
     candidates = run.folder.read_table("best_of_n", candidate_from)
     helpful = run.folder.read_table("helpful", tables.response_from)
     best = [demonstration(candidate) for candidate in candidates if candidate.chosen]
-    rows = mix(best, helpful, run.config.sft.helpful_share, run.seed("best-mix"))
+    rows = with_helpful(best, helpful, run.config.sft.helpful_share, run.seed("best-select"))
     run.folder.write_table("best_demonstrations", map(tables.demonstration_row, rows))
-    record_counts(run, "best-mix", best=len(best), helpful=len(rows) - len(best))
-    require(best, "best-mix: no response was chosen")
+    record_counts(run, "best-select", best=len(best), helpful=len(rows) - len(best))
+    require(best, "best-select: no response was chosen")
 
 
 async def step_best_answer(run: Run) -> None:

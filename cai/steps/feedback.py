@@ -1,4 +1,4 @@
-"""The steps that make data: generate, revise, mix, sample, label."""
+"""The steps that make data: generate, revise, select, sample, label."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cai.errors import CaiError
 from cai.promptsets import load_prompts
 from cai.stages.generate import generate, pair
 from cai.stages.label import Labeler, label
-from cai.stages.mix import demonstrations, mix, outcome_counts
 from cai.stages.revise import Critic, revise
+from cai.stages.select import demonstrations, outcome_counts, with_helpful
 from cai.steps.run import Run, ask_all, record_counts, require
 from cai.types import Comparison, Failure, Preference, Prompt, Response, Transcript
 from cai.words import excerpt
@@ -57,17 +57,17 @@ async def step_revise(run: Run) -> None:
     require(results.done, "revise: no response could be revised")
 
 
-async def step_mix(run: Run) -> None:
-    """transcripts.parquet + helpful.parquet → demonstrations.parquet, by the rule in stages/mix.py."""
+async def step_select(run: Run) -> None:
+    """transcripts.parquet + helpful.parquet → demonstrations.parquet, by the rule in stages/select.py."""
     transcripts = run.folder.read_table("transcripts", tables.transcript_from)
     helpful = run.folder.read_table("helpful", tables.response_from)
     learned = [d for t in transcripts for d in demonstrations(t, run.config.sft.rounds)]
-    rows = mix(learned, helpful, run.config.sft.helpful_share, run.seed("mix"))
+    rows = with_helpful(learned, helpful, run.config.sft.helpful_share, run.seed("select"))
     run.folder.write_table("demonstrations", map(tables.demonstration_row, rows))
     origins = [row.origin for row in rows]
     counts = {origin: origins.count(origin) for origin in ("revision", "kept", "helpful")}
-    record_counts(run, "mix", **counts)
-    require(rows, "mix: nothing to learn; every revision was empty, cut off, unchanged or refused")
+    record_counts(run, "select", **counts)
+    require(rows, "select: nothing to learn; every revision was empty, cut off, unchanged or refused")
 
 
 async def step_sample(run: Run) -> None:

@@ -33,7 +33,7 @@ def demonstrations(transcript: Transcript, rounds: str) -> list[Demonstration]:
     return [Demonstration(prompt, r.response, "revision", r.principle_id, r.index) for r in ordered]
 
 
-def mix(
+def with_helpful(
     learned: Sequence[Demonstration], helpful: Sequence[Response], share: float, seed: int
 ) -> list[Demonstration]:
     """``learned`` plus enough of ``helpful`` to make up ``share`` of the result, shuffled by seed.
