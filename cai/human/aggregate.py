@@ -150,7 +150,7 @@ def _label(unit: Unit, p: float | None, how: How) -> Preference:
 def _judgements(unit: Unit) -> tuple[Judgement, ...]:
     """The mean over raters in each order of showing, by principle."""
     said: dict[str, list[Judgement]] = defaultdict(list)
-    for vote in unit.raters:
+    for vote in unit.raters or unit.votes:
         for judgement in vote.judgements:
             said[judgement.principle_id].append(judgement)
     return tuple(

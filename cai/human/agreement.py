@@ -4,6 +4,8 @@
     agreement.scores["agreement/alpha"]          # Score(value, low, high, n)
 
 Classes are three and nominal: ``b``, tie, ``a``; the strength of a vote only enters α with interval distance.
+Which response is ``a`` means nothing, so α and κ count every pair in both orders: otherwise agreement by
+chance, and with it the figure, would depend on the order in which a file happens to hold its pairs.
 Intervals are between prompts, and ``n`` counts prompts. What does not exist (α of votes that are all the
 same, κ without a pair in common) is no figure but a note that says why. docs/agreement.md lists the figures.
 
@@ -121,11 +123,13 @@ def _alphas(figures: _Figures, units: Sequence[Unit]) -> None:
     if len(origins) > 1:
         groups |= {f"/source/{name}": raters.units(votes) for name, votes in origins.items()}
     for group, members in groups.items():
-        prompts = [unit.prompt for unit in members]
+        prompts = 2 * [unit.prompt for unit in members]
         sides = [unit.categories for unit in members]
+        sides += [[2 - side for side in unit] for unit in sides]
         figures.attempt(f"alpha{group}", partial(reliability.alpha, sides, prompts), why=not group)
         values = [unit.values for unit in members]
         if any(value not in (0.0, 0.5, 1.0) for unit in values for value in unit):
+            values += [[1 - value for value in unit] for unit in values]
             graded = partial(reliability.alpha, values, prompts, "interval")
             figures.attempt(f"alpha_interval{group}", graded, why=not group)
 
@@ -217,7 +221,7 @@ def _of_the_ai(figures: _Figures, labels: Sequence[Preference], joined: Sequence
 
 @dataclass(slots=True)
 class _Votes:
-    """Two raters' sides on the same pairs. ``pairs`` is the sum of weights."""
+    """Two raters' sides on the same pairs, each pair in both orders."""
 
     first: list[int] = field(default_factory=list)
     second: list[int] = field(default_factory=list)
@@ -225,14 +229,15 @@ class _Votes:
     weights: list[float] = field(default_factory=list)
 
     def add(self, first: int, second: int, prompt: str, weight: float = 1.0) -> None:
-        self.first.append(first)
-        self.second.append(second)
-        self.prompts.append(prompt)
-        self.weights.append(weight)
+        self.first += (first, 2 - first)
+        self.second += (second, 2 - second)
+        self.prompts += (prompt, prompt)
+        self.weights += (weight, weight)
 
     @property
     def pairs(self) -> int:
-        return round(sum(self.weights))
+        """How many there are: the votes of several others on a pair are one pair."""
+        return round(sum(self.weights) / 2)
 
     def kappa(self) -> Score:
         return reliability.kappa(self.first, self.second, self.prompts, self.weights)
