@@ -44,6 +44,8 @@ def run(
     prompts: Annotated[str | None, typer.Option(help="jsonl, csv, parquet, txt or a dataset name.")] = None,
     engine: Engine = None,
     method: Annotated[str | None, typer.Option(help="dpo, ppo, grpo, rloo or best-of-n.")] = None,
+    human: Annotated[str | None, typer.Option(help="People's votes: what cai import reads.")] = None,
+    human_share: Annotated[float | None, typer.Option(help="Share of human labels, 0 to 1.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds at most, each from the newest policy.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use only the first N prompts.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything drawn at random.")] = None,
@@ -61,6 +63,8 @@ def run(
         "prompts": prompts,
         "model.engine": engine,
         "method": method,
+        "human.votes": human,
+        "human.share": human_share,
         "limit": limit,
         "seed": seed,
         "rounds.count": rounds,
@@ -93,6 +97,7 @@ _stage("revise", "Critique and revise the responses.", ["revise"])
 _stage("select", "Choose what SFT learns.", ["select"])
 _stage("sample", "The SFT model answers each prompt several times.", ["sample"])
 _stage("label", "Preference probabilities for the pairs.", ["label"])
+_stage("mix", "AI labels and human votes as one training set, by the rules of human:.", ["mix"])
 _stage(
     "evaluate",
     "Held-out prompts before and after.",

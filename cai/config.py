@@ -120,6 +120,45 @@ class RoundsConfig(Section):
     )
 
 
+class HumanConfig(Section):
+    """Human votes in a training round, and how they are mixed with the AI labels (``human/mixing.py``).
+
+    Votes imported into the run folder, and those of its voting page, take part without being named here.
+    """
+
+    votes: str | None = Field(None, description="further votes: a file or dataset that cai import can read")
+    share: Share | None = Field(
+        None, description="share of human labels in the mixture, reached by leaving rows out; null: all rows"
+    )
+    share_of: Literal["rows", "weight"] = Field(
+        "rows", description="weight: keep all rows and weight them so that people's weigh the share"
+    )
+    size: Positive | None = Field(None, description="pairs in the mixture at most")
+    weight: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="of a human label in the loss; an AI's is 1"
+    )
+    by_tag: dict[str, Literal["human", "ai", "both"]] = Field(
+        {}, description="whose labels count for prompts with a tag, e.g. {helpful: human, harmless: ai}"
+    )
+    aggregate: Literal["majority", "dawid-skene", "each"] = Field(
+        "majority", description="how several people's votes on a pair become a label"
+    )
+    conflict: Literal["human", "average", "drop"] = Field(
+        "human",
+        description="where both judged a pair: people's label, both averaged, or none if they disagree",
+    )
+    recalibrate: Literal["temperature", "isotonic"] | None = Field(
+        None, description="correct AI labels by the pairs that people judged too"
+    )
+    recalibrate_by: Literal["tag", "principle"] | None = Field(
+        None, description="apart for each first tag, or first principle, on which the labeler differs"
+    )
+    near_duplicates: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        0.9,
+        description="similarity from which a pair repeats another, or an evaluation prompt; null: keep all",
+    )
+
+
 class RunConfig(Section):
     """Everything that determines a run."""
 
@@ -137,6 +176,7 @@ class RunConfig(Section):
     sft: SFTConfig = SFTConfig()
     sample: SampleConfig = SampleConfig()
     label: LabelConfig = LabelConfig()
+    human: HumanConfig = HumanConfig()
     dpo: DPOConfig = DPOConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
     reward: tuple[RewardTerm, ...] = Field((RewardTerm(),), min_length=1, description="what RL maximises")

@@ -20,6 +20,7 @@ from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
 from cai.engines.load import backend, model_path
 from cai.errors import CaiError, UsageError
+from cai.human.reading import read_rows
 from cai.journal import Journal, digest
 from cai.models import Models
 from cai.pipeline import STEPS
@@ -103,7 +104,8 @@ def check(config: RunConfig) -> None:
     """What can be known to fail before any model is loaded.
 
     Raises:
-        UsageError: the policy is on a server, where it cannot be trained; a model or prompts are missing.
+        UsageError: the policy is on a server, where it cannot be trained; a model, prompts or votes
+            are missing.
     """
     if config.model.engine == "openai":
         raise UsageError(
@@ -111,6 +113,8 @@ def check(config: RunConfig) -> None:
             "labeler (--set critic.engine=openai --set critic.name=…) and name a local policy"
         )
     require_prompts(config)
+    if config.human.votes is not None:
+        next(read_rows(config.human.votes), None)
     for model in dict.fromkeys((config.model, models.critic(config), models.labeler(config))):
         if backend(model) != "openai":
             model_path(model)

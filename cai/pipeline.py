@@ -13,6 +13,7 @@ from cai.config import RunConfig
 from cai.steps.best import step_best_answer, step_best_sample, step_best_select
 from cai.steps.evaluate import step_answer, step_grade
 from cai.steps.feedback import step_generate, step_label, step_revise, step_sample, step_select
+from cai.steps.mix import step_mix
 from cai.steps.rl import step_grpo, step_ppo, step_rloo
 from cai.steps.run import Run
 from cai.steps.train import step_best_sft, step_dpo, step_reward, step_sft
@@ -29,6 +30,7 @@ STEPS: dict[str, Step] = {
     "sample": step_sample,
     "answer-sft": partial(step_answer, stage="sft"),
     "label": step_label,
+    "mix": step_mix,
     "dpo": step_dpo,
     "reward": step_reward,
     "ppo": step_ppo,
@@ -44,7 +46,7 @@ STEPS: dict[str, Step] = {
 }
 
 SUPERVISED = ("generate", "revise", "answer-base", "select", "sft")
-LABELS = ("sample", "answer-sft", "label")
+LABELS = ("sample", "answer-sft", "label", "mix")
 LEARN = {
     "dpo": ("dpo",),
     "ppo": ("ppo",),

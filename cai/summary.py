@@ -38,7 +38,14 @@ def show(folder: RunFolder, as_json: bool) -> None:
         typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
         return
     metrics = folder.read_metrics()
-    told = (_funnel(metrics), _before_after(metrics), _rounds(metrics), _repeated(metrics), _failures(folder))
+    told = (
+        _funnel(metrics),
+        _mixture(metrics),
+        _before_after(metrics),
+        _rounds(metrics),
+        _repeated(metrics),
+        _failures(folder),
+    )
     for line in (line for lines in told for line in lines):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
@@ -61,6 +68,22 @@ def _funnel(metrics: dict[str, Score]) -> list[str]:
     ]
     found = [f"{int(metrics[key].value)} {word}" for word, key in parts if key in metrics]
     return ["", " · ".join(found)] if found else []
+
+
+def _mixture(metrics: dict[str, Score]) -> list[str]:
+    """What became of every label, by source, where there is more to say than that all were taken."""
+    rows: dict[str, dict[str, int]] = {}
+    for key, score in metrics.items():
+        parts = key.split("/")
+        if parts[0] == "mix" and parts[1] != "recalibration":
+            rows.setdefault("/".join(parts[1:-1]), {})[parts[-1]] = int(score.value)
+    if "human" not in rows and all(set(fates) == {"taken"} for fates in rows.values()):
+        return []
+    lines = ["", "labels in the mixture that is learned"]
+    for source, fates in rows.items():
+        others = "".join(f" · {n} {fate}" for fate, n in sorted(fates.items()) if fate != "taken")
+        lines.append(f"  {source:<20}{fates.get('taken', 0)} of {sum(fates.values())} taken{others}")
+    return lines
 
 
 def _before_after(metrics: dict[str, Score]) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from cai import models, tables
@@ -52,20 +52,14 @@ async def _imitate(run: Run, stage: str, table: str, base: Path, checkpoint: str
     await train_on(run, stage, training, checkpoint)
 
 
-def preferences_of(run: Run) -> list[Preference]:
-    """The run's preferences, and those of earlier rounds at a weight that falls with their age."""
-    found = run.folder.read_table("preferences", tables.preference_from)
-    for age, folder in enumerate(reversed(run.earlier), 1):
-        weight = run.config.rounds.earlier_weight**age
-        if weight > 0:
-            older = folder.read_table("preferences", tables.preference_from)
-            found += [replace(p, weight=p.weight * weight) for p in older]
-    return found
+def mixture_of(run: Run) -> list[Preference]:
+    """What ``steps/mix.py`` made of the AI labels and the human votes."""
+    return run.folder.read_table("mixture", tables.preference_from)
 
 
 async def step_dpo(run: Run) -> None:
-    """preferences.parquet → checkpoints/policy. Unscored pairs are not trained on."""
-    pairs = [ranked for p in preferences_of(run) if (ranked := rank(p)) is not None]
+    """mixture.parquet → checkpoints/policy. Unscored pairs are not trained on."""
+    pairs = [ranked for p in mixture_of(run) if (ranked := rank(p)) is not None]
     base, out = run.folder.checkpoint("sft"), run.folder.checkpoint("policy")
     seed = run.seed("dpo")
 
@@ -76,14 +70,14 @@ async def step_dpo(run: Run) -> None:
 
 
 async def step_reward(run: Run) -> None:
-    """preferences.parquet → checkpoints/reward and reward_validation.parquet.
+    """mixture.parquet → checkpoints/reward and reward_validation.parquet.
 
     The pairs of a share of the prompts are not learned; how the reward model judges them is
     ``reward/accuracy``, ``reward/log_loss`` and ``reward/ece`` in metrics.json. Unscored pairs are neither
     learned nor judged.
     """
     config = run.config.reward_model
-    scored = [p for p in preferences_of(run) if p.p is not None]
+    scored = [p for p in mixture_of(run) if p.p is not None]
     split = run.seed("held-out")  # not the training's: who is held out stays the same whatever is trained
     held = [p for p in scored if is_held_out(p.comparison.prompt, config.held_out, split)]
     learned = [p for p in scored if not is_held_out(p.comparison.prompt, config.held_out, split)]
