@@ -94,6 +94,21 @@ def annotate(
     annotate(run, Options(question, guidelines, per_pair, repeat, strength, port), typer.echo)
 
 
+@app.command()
+def route(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/latest.")],
+    budget: Annotated[int, typer.Option(help="Pairs that people have time for.")] = 100,
+    explore: Annotated[float, typer.Option(help="Share of them drawn at random.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the random ones.")] = 0,
+    json: Json = False,
+) -> None:
+    """Queue the pairs that most deserve a person's vote for cai annotate."""
+    from cai.steps.route import describe, write_queue
+
+    queue = write_queue(run, budget, explore, seed)
+    _tell(queue, describe(queue, run), json)
+
+
 def _tell(report: Any, lines: list[str], as_json: bool) -> None:
     """A report as lines, or as JSON."""
     import json

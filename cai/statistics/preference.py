@@ -48,7 +48,7 @@ def accuracy(pairs: Sequence[PairScore]) -> Score | None:
 
 def log_loss(pairs: Sequence[PairScore]) -> Score | None:
     """Mean of -p log q - (1-p) log(1-q), in nats. ln 2 = 0.693 is the loss of always saying 0.5."""
-    values = [_softplus(-pair.margin) + (1.0 - pair.p) * pair.margin for pair in pairs]
+    values = [softplus(-pair.margin) + (1.0 - pair.p) * pair.margin for pair in pairs]
     return clustered_mean(values, [pair.prompt_id for pair in pairs], low=0.0)
 
 
@@ -104,6 +104,6 @@ def scores(pairs: Sequence[PairScore]) -> dict[str, Score]:
     return {name: score for name, score in found.items() if score is not None}
 
 
-def _softplus(value: float) -> float:
+def softplus(value: float) -> float:
     """log(1 + e^value) without overflow."""
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
