@@ -8,7 +8,7 @@ entropy      of the label P, in bits: the labeler is undecided (uncertainty samp
 order        |P(a first) - P(b first)|, the largest of its principles: it answers by position
 principles   standard deviation of P between the principles: they pull apart
 reward       the label's loss under a reward model, -P log₂ q - (1-P) log₂(1-q) with q = σ(r(a) - r(b)): a
-             model of all labels is undecided about the pair, or contradicts this label (Northcutt et al. 2021)
+             model of all labels is undecided about the pair, or contradicts the label (Northcutt et al. 2021)
 
 A pair's score is the mean of its ranks over the signals, so that no signal's scale decides. Pairs are taken
 from the highest score down, less ``DIVERSITY`` times the cosine to the nearest prompt already taken (TF-IDF;
