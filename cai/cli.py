@@ -6,8 +6,12 @@ Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished with qu
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -191,7 +195,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 
     for path in write(folder):
         typer.echo(f"wrote {path}")
-    typer.echo(f"now: cd {folder} && cai run --config config.yaml")
+    typer.echo(f"now: cd {shlex.quote(str(folder))} && cai run --config config.yaml")
 
 
 @app.command()
@@ -203,8 +207,6 @@ def env() -> None:
 
 
 def _resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
-    import os
-
     from cai.settings import resolve
 
     given = {name: value for name, value in flags.items() if value is not None}
@@ -228,7 +230,7 @@ def _finish(work: Callable[[Any], Any], folder: Path, json: bool, quiet: bool) -
         typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
         raise
     summary.show(done, as_json=json)
-    if done.read_failures():
+    if any(each.read_failures() for each in done.rounds()):
         raise typer.Exit(3)
 
 
@@ -243,6 +245,10 @@ def main() -> None:
         code = error.exit_code
     except typer.Abort:
         code = 130
+    except SystemExit:
+        code = 141  # click leaves so, and silently, when nobody reads the pipe any more; what SIGPIPE gives
+    except OSError as error:
+        code = _not_written(error)
     except Exception as error:
         # Usage errors of click and typer know how to show themselves; anything else is a bug.
         show = getattr(error, "show", None)
@@ -250,4 +256,28 @@ def main() -> None:
             raise
         show()
         code = getattr(error, "exit_code", 2)
+    if code == 130 and any(thread.name.startswith("cai-") for thread in threading.enumerate()):
+        # A thread in the middle of loading a model cannot be stopped; libraries abort where it outlives them.
+        _flush()
+        os._exit(code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _not_written(error: OSError) -> int:
+    """A file or the output that could not be used, in one line. → the exit code.
+
+    A pipe that nobody reads any more is no fault to tell of, and never gets here (``main``).
+    """
+    unwritten = f"the output cannot be written ({error.strerror or error})"
+    what = f"{error.filename}: {error.strerror}" if error.filename else unwritten
+    with suppress(OSError):
+        typer.echo(f"cai: {what}", err=True)
+    with suppress(OSError, ValueError):  # what is left in the buffer would fail again at the very end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()

@@ -18,7 +18,7 @@ from cai.journal import derive_seed
 from cai.launch import execute
 from cai.pipeline import steps_of
 from cai.progress import Progress
-from cai.runfolder import RunFolder
+from cai.runfolder import ROUNDS, RunFolder
 from cai.tables import response_from
 from cai.types import Score
 
@@ -42,18 +42,20 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFold
     Raises as ``execute``.
     """
     if config.rounds.count == 1:
-        return execute(config, path, steps_of(config), progress)
+        folder = execute(config, path, steps_of(config), progress)
+        forget(folder)
+        return folder
     done: list[RunFolder] = []
     found: list[Round] = []
     reason = None
     for number in range(1, config.rounds.count + 1):
         progress.say(f"round {number} of at most {config.rounds.count}")
-        folder = path if number == 1 else path / "rounds" / str(number)
+        home = path if number == 1 else path / "rounds" / str(number)
         steps = steps_of(config)
-        done.append(execute(of_round(config, number, done), folder, steps, progress, earlier=tuple(done)))
+        done.append(execute(of_round(config, number, done), home, steps, progress, earlier=tuple(done)))
         found.append(read(number, done[-1], config.method))
         reason = stop_reason(config.rounds, found)
-        _record(done, found, reason)
+        record(done, found, reason)
         if reason is not None:
             progress.say(f"stopped after round {number}: {reason}")
             break
@@ -116,12 +118,20 @@ def stop_reason(config: RoundsConfig, rounds: Sequence[Round]) -> str | None:
     return None
 
 
-def _record(folders: Sequence[RunFolder], rounds: Sequence[Round], reason: str | None) -> None:
+def record(folders: Sequence[RunFolder], rounds: Sequence[Round], reason: str | None) -> None:
     """Every round's ``eval/`` figures under ``rounds/<number>/`` of the first folder, and rounds.json."""
+    first = folders[0]
     scores: dict[str, Score] = {}
     for folder, r in zip(folders, rounds, strict=True):
         evaluated = {k: v for k, v in folder.read_metrics().items() if k.startswith("eval/")}
         scores |= {f"rounds/{r.number}/{key.removeprefix('eval/')}": s for key, s in evaluated.items()}
-    folders[0].record_metrics(scores, drop="rounds/")
-    record = {"rounds": [str(folder.path) for folder in folders], "stopped": reason}
-    folders[0].write_text("rounds.json", json.dumps(record, indent=2) + "\n")
+    first.record_metrics(scores, drop="rounds/")
+    homes = [str(folder.path.relative_to(first.path)) for folder in folders]
+    first.write_text(ROUNDS, json.dumps({"rounds": homes, "stopped": reason}, indent=2) + "\n")
+
+
+def forget(folder: RunFolder) -> None:
+    """Take back what ``record`` said of a run with more rounds than the one now in ``folder``."""
+    (folder.path / ROUNDS).unlink(missing_ok=True)
+    if any(key.startswith("rounds/") for key in folder.read_metrics()):
+        folder.record_metrics({}, drop="rounds/")

@@ -1,7 +1,7 @@
 """A run folder on disk: what lies where, and writing it so that a kill leaves the old file or the new.
 
     config.yaml  constitution.yaml  manifest.json  journal.sqlite
-    data/*.parquet  checkpoints/…  metrics.json  failures.jsonl
+    data/*.parquet  checkpoints/…  metrics.json  failures.jsonl  rounds.json
 
 Parquet bytes depend on the rows alone, so equal runs have equal files.
 """
@@ -33,6 +33,7 @@ _OURS = (
     "checkpoints",
 )
 _MARKS = (".lock", "journal.sqlite", "manifest.json")
+ROUNDS = "rounds.json"  # the folders of a run of several rounds, relative to the first, and why it stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,20 @@ class RunFolder:
 
     def table(self, name: str) -> Path:
         return self.path / "data" / f"{name}.parquet"
+
+    def rounds(self) -> tuple[RunFolder, ...]:
+        """The folders of all rounds of this run, this one first; this one alone where it has no others.
+
+        Raises:
+            CaiError: rounds.json cannot be read.
+        """
+        path = self.path / ROUNDS
+        if not path.exists():
+            return (self,)
+        try:
+            return tuple(RunFolder(self.path / name) for name in json.loads(path.read_text())["rounds"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from cai.constitution import Principle, load_constitution
 from cai.launch import versions
 from cai.pipeline import steps_of
 from cai.promptsets import load_prompts
-from cai.runfolder import RunFolder
+from cai.runfolder import ROUNDS, RunFolder
 from cai.templates import Templates
 from cai.types import Message, Prompt, Score
 from cai.words import visible
@@ -49,11 +49,12 @@ def show(folder: RunFolder, as_json: bool) -> None:
     for line in (line for lines in told for line in lines):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
-    if (folder.path / "rounds.json").exists():
-        record = json.loads((folder.path / "rounds.json").read_text())
-        typer.echo(f"newest policy: {record['rounds'][-1]}/checkpoints/policy")
-        if record["stopped"]:
-            typer.echo(f"stopped early: {record['stopped']}")
+    rounds = folder.rounds()
+    if len(rounds) > 1:
+        typer.echo(f"newest policy: {rounds[-1].checkpoint('policy')}")
+    record = folder.path / ROUNDS
+    if record.exists() and (reason := json.loads(record.read_text())["stopped"]):
+        typer.echo(f"stopped early: {reason}")
 
 
 def _funnel(metrics: dict[str, Score]) -> list[str]:
@@ -134,11 +135,14 @@ def _repeated(metrics: dict[str, Score]) -> list[str]:
 
 
 def _failures(folder: RunFolder) -> list[str]:
-    failures = folder.read_failures()
+    """What was quarantined, in all rounds together."""
+    rounds = folder.rounds()
+    failures = [failure for each in rounds for failure in each.read_failures()]
     if not failures:
         return []
     counts = Counter((failure.stage, failure.reason) for failure in failures)
-    lines = ["", f"{len(failures)} quarantined (failures.jsonl):"]
+    where = "failures.jsonl of each round" if len(rounds) > 1 else "failures.jsonl"
+    lines = ["", f"{len(failures)} quarantined ({where}):"]
     return lines + [f"  {n:>5} × {stage}: {reason}" for (stage, reason), n in counts.most_common(10)]
 
 

@@ -182,6 +182,55 @@ def test_init_writes_what_runs_and_never_overwrites(tmp_path: Path) -> None:
     assert (tmp_path / "mine/constitution.yaml").read_text() == before
 
 
+def test_init_says_where_to_go_in_a_form_that_a_shell_takes(tmp_path: Path) -> None:
+    done = cai("init", "it's mine; really", cwd=tmp_path)
+    command = done.stdout.strip().splitlines()[-1].removeprefix("now: ").replace("&& cai run", "&& echo")
+    shown = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (shown.returncode, shown.stdout) == (0, "--config config.yaml\n"), shown.stderr
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["--help"], ["validate", "harmless"]])
+def test_output_that_cannot_be_written_is_one_message(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cai", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "cai: the output cannot be written (No space left on device)\n"
+
+
+def test_a_pipe_that_nobody_reads_is_left_silently() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cai", "schema"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("thread", ["cai-model", "other"])
+def test_an_interrupt_does_not_wait_for_a_model_that_is_being_loaded(thread: str) -> None:
+    """The engine's thread can't be stopped; at the interpreter's end a library under it would abort."""
+    program = (
+        "import atexit, threading, time\n"
+        "from cai import cli\n"
+        f"threading.Thread(target=time.sleep, args=(60,), name={thread!r}, daemon=True).start()\n"
+        "atexit.register(print, 'ended in order')\n"
+        "def app(standalone_mode):\n    print('so far')\n    raise KeyboardInterrupt\n"
+        "cli.app = app\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stdout == "so far\n" + ("" if thread.startswith("cai-") else "ended in order\n")
+
+
 def test_a_folder_that_is_no_run_folder_is_not_overwritten(tmp_path: Path) -> None:
     """``cai init`` leaves a config.yaml, as a run does: that is not one to overwrite."""
     cai("init", "mine", cwd=tmp_path)

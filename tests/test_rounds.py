@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import typer
 
+from cai import cli, summary, tables
 from cai.config import RoundsConfig, RunConfig
+from cai.constitution import load_constitution
+from cai.journal import Journal
+from cai.models import Models
 from cai.pipeline import STEPS, steps_of
-from cai.rounds import Round, of_round, read, stop_reason
+from cai.progress import Silent
+from cai.rounds import Round, forget, of_round, read, record, stop_reason
 from cai.runfolder import RunFolder
+from cai.steps.mix import step_mix
+from cai.steps.run import Run
 from cai.tables import response_row
+from cai.templates import Templates
 from cai.trainconfig import RewardTerm
-from cai.types import Message, Prompt, Response, Score
+from cai.types import Comparison, Failure, Message, Preference, Prompt, Response, Score, Source
 
 
 def a_round(
@@ -82,3 +92,87 @@ def test_a_round_reads_the_kl_of_its_own_method(tmp_path: Path) -> None:
     found = read(1, folder, "ppo")
     assert (found.kl, found.harmful, found.length, found.refused_benign) == (0.5, 0.25, 4.0, None)
     assert read(1, folder, "best-of-n").kl is None
+
+
+def labels(name: str, p: float) -> list[Preference]:
+    """Two labels of a round, and one that is unscored."""
+    prompts = [Prompt(f"{name}{i}", (Message("user", f"Question {i} of {name}?"),)) for i in range(3)]
+    values = (p, 1.0 - p, None)
+    return [
+        Preference(
+            Comparison(f"{prompt.id}/0", prompt, "Yes.", "No."),
+            value,
+            Source("ai", "tiny"),
+            (),
+            None if value is not None else "unreadable",
+        )
+        for prompt, value in zip(prompts, values, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("weight", [0.5, 0.0])
+async def test_pairs_of_earlier_rounds_are_learned_at_a_weight_that_falls_with_their_age(
+    weight: float, tmp_path: Path
+) -> None:
+    folders = [RunFolder(tmp_path / name) for name in "abc"]
+    for folder in folders:
+        folder.write_table("preferences", map(tables.preference_row, labels(folder.path.name, 0.8)))
+    config = RunConfig.model_validate(
+        {"prompts": "pocket:train", "rounds": {"earlier_weight": weight}, "human": {"near_duplicates": None}}
+    )
+    templates = Templates.load(None)
+    *earlier, last = folders
+    with closing(Journal(last.journal)) as journal:
+        constitution = load_constitution("harmless", templates)
+        run = Run(config, last, constitution, templates, Models(journal), Silent(), tuple(earlier))
+        await step_mix(run)
+    mixture = last.read_table("mixture", tables.preference_from)
+    expected = {"c": 1.0, "b": 0.5, "a": 0.25} if weight else {"c": 1.0}
+    assert {(p.comparison.id, p.p, p.weight) for p in mixture} == {
+        (f"{name}{i}/0", p, w) for name, w in expected.items() for i, p in ((0, 0.8), (1, 1.0 - 0.8))
+    }
+    counts = {key: score.value for key, score in last.read_metrics().items()}
+    assert counts == {"mix/tiny/taken": 2 * len(expected), "mix/tiny/no verdict": len(expected)}
+
+
+def two_rounds(home: Path) -> tuple[RunFolder, RunFolder]:
+    """The folders of two rounds, each with a figure and the second with a quarantined item."""
+    folders = RunFolder(home / "run"), RunFolder(home / "run" / "rounds" / "2")
+    for number, folder in enumerate(folders, 1):
+        folder.path.mkdir(parents=True)
+        score = Score(0.1 * number, 0.0, 1.0, 10)
+        folder.record_metrics({"eval/pocket/harmful/policy": score}, drop="eval/")
+    folders[1].record_failures({"label"}, [Failure("label", "p1", "unreadable")])
+    record(folders, [a_round(1, 0.1), a_round(2, 0.2)], "enough")
+    return folders
+
+
+def test_what_is_quarantined_in_a_later_round_is_told_and_is_exit_code_3(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = two_rounds(tmp_path)
+    monkeypatch.chdir(tmp_path)  # as it was written elsewhere: the record holds wherever it is read from
+    assert first.rounds() == (first, second)
+    assert second.rounds() == (second,)
+    with pytest.raises(typer.Exit) as ended:
+        cli._finish(lambda progress: first, first.path, json=False, quiet=True)
+    assert ended.value.exit_code == 3
+    said = capsys.readouterr().out
+    assert "1 quarantined (failures.jsonl of each round)" in said
+    assert "1 × label: unreadable" in said
+    assert f"newest policy: {second.path}/checkpoints/policy" in said
+    assert "stopped early: enough" in said
+
+
+def test_a_single_round_leaves_no_word_of_earlier_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, _ = two_rounds(tmp_path)
+    assert "rounds/2/pocket/harmful/policy" in first.read_metrics()
+    forget(first)
+    forget(first)  # and it is no fault if there were none
+    assert set(first.read_metrics()) == {"eval/pocket/harmful/policy"}
+    assert first.rounds() == (first,) and first.read_failures() == []
+    summary.show(first, as_json=False)
+    said = capsys.readouterr().out
+    assert "newest policy" not in said and "quarantined" not in said

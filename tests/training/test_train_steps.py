@@ -36,11 +36,11 @@ SMALL: dict[str, Any] = {"batch_size": 8, "micro_batch_size": 4, "learning_rate"
 
 @contextmanager
 def a_run(path: Path, model: Path, preferences: Sequence[Preference], **reward: Any) -> Iterator[Run]:
-    """A run that has come as far as its preferences; its SFT checkpoint is ``model``."""
+    """A run that has come as far as its mixture of preferences; its SFT checkpoint is ``model``."""
     settings = {"model": str(model), "reward_model": {**SMALL, **reward}, "dpo": SMALL, "sft": SMALL}
     folder = RunFolder(path)
     shutil.copytree(model, folder.checkpoint("sft"), dirs_exist_ok=True)
-    folder.write_table("preferences", map(tables.preference_row, preferences))
+    folder.write_table("mixture", map(tables.preference_row, preferences))
     templates = Templates.load(None)
     with closing(Journal(folder.journal)) as journal:
         config = RunConfig.model_validate(settings)
