@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 MAX_MARKDOWN = 50_000  # characters; what is longer is shown as it stands
-EXACT_DIFF = 4_000  # words; above, frequent words are no anchors, which keeps the time linear
+MAX_BY_WORDS = 40_000  # characters of both texts
+EXACT_DIFF = 4_000  # pieces; above, frequent ones are no anchors, which keeps the time in bounds
 
 Node = Any  # str | list; JSON has no better type
 
@@ -48,7 +49,8 @@ _NAMES = {
     "s": "del",
 }
 _LETTERS = re.compile(r"[^\W\d_]+")
-_PIECES = re.compile(r"\w+(?:['’]\w+)*|\s+|[^\w\s]")
+_WORDS = re.compile(r"\w+(?:['’]\w+)*|\s+|[^\w\s]")
+_LINES = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @lru_cache(maxsize=512)
@@ -69,39 +71,53 @@ def plain(text: str) -> Node:
 def differences(a: str, b: str) -> tuple[list[Node], list[Node]]:
     """Both texts in pieces ``[differs, text]``, by words; runs of the same kind are one piece.
 
-    The pieces of a side joined are its text.
+    The pieces of a side joined are its text. Texts of very many words are compared by lines.
     """
-    left, right = _PIECES.findall(a), _PIECES.findall(b)
+    pieces = _WORDS if len(a) + len(b) <= MAX_BY_WORDS else _LINES
+    left, right = pieces.findall(a), pieces.findall(b)
     matcher = SequenceMatcher(None, left, right, autojunk=max(len(left), len(right)) > EXACT_DIFF)
-    sides: tuple[list[Node], list[Node]] = ([], [])
-    codes = matcher.get_opcodes()
-    for index, (kind, i, j, k, m) in enumerate(codes):
-        around = [
-            max(c[2] - c[1], c[4] - c[3])
-            for c in (*codes[max(0, index - 1) : index], *codes[index + 1 :][:1])
-        ]
-        differs = kind != "equal" or (len(around) == 2 and _is_chance(left[i:j], around))
-        for side, words in zip(sides, (left[i:j], right[k:m]), strict=True):
-            _append(side, differs, "".join(words))
-    return sides
+    runs = [
+        _Run(kind != "equal", "".join(left[i:j]), "".join(right[k:m]))
+        for kind, i, j, k, m in matcher.get_opcodes()
+    ]
+    for noise in (_is_bare, _is_island):
+        runs = _merged([run._replace(differs=run.differs or noise(runs, i)) for i, run in enumerate(runs)])
+    return (
+        [[run.differs, run.left] for run in runs if run.left],
+        [[run.differs, run.right] for run in runs if run.right],
+    )
 
 
-def _is_chance(common: Sequence[str], around: Sequence[int]) -> bool:
-    """Whether what two texts share between two changes is no common ground but noise to a reader.
+class _Run(NamedTuple):
+    """A stretch of both texts that is common to them, or differs."""
 
-    That is punctuation and space, or one word between changes that are long (in pieces) on both sides.
-    """
-    words = sum(piece[0].isalnum() for piece in common)
-    return words == 0 or (words == 1 and min(around) >= 5)
+    differs: bool
+    left: str
+    right: str
 
 
-def _append(side: list[Node], differs: bool, text: str) -> None:
-    if not text:
-        return
-    if side and side[-1][0] == differs:
-        side[-1][1] += text
-    else:
-        side.append([differs, text])
+def _is_bare(runs: Sequence[_Run], index: int) -> bool:
+    """Whether a run between two changes has no letter or digit: no common ground."""
+    return 0 < index < len(runs) - 1 and not any(letter.isalnum() for letter in runs[index].left)
+
+
+def _is_island(runs: Sequence[_Run], index: int) -> bool:
+    """Whether a run is a single word between two long changes: common by chance, and noise to a reader."""
+    if not 0 < index < len(runs) - 1 or len(runs[index].left.split()) != 1:
+        return False
+    around = (runs[index - 1], runs[index + 1])
+    return all(max(len(run.left.split()), len(run.right.split())) >= 3 for run in around)
+
+
+def _merged(runs: Sequence[_Run]) -> list[_Run]:
+    merged: list[_Run] = []
+    for run in runs:
+        if merged and merged[-1].differs == run.differs:
+            last = merged.pop()
+            merged.append(_Run(run.differs, last.left + run.left, last.right + run.right))
+        else:
+            merged.append(run)
+    return merged
 
 
 def _build(tokens: Sequence[Token], parent: list[Node]) -> None:
@@ -124,7 +140,7 @@ def _build(tokens: Sequence[Token], parent: list[Node]) -> None:
         elif token.nesting < 0:
             node = stack.pop()
             stack[-1] += node[1:] if node[0] == "tight" else [node]
-        else:
+        elif kind != "text" or token.content:
             stack[-1].append(_leaf(token))
 
 

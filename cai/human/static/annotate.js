@@ -230,7 +230,7 @@ function askName(problem = "") {
   $("name").value = page.annotator;
   $("name").setCustomValidity(problem);
   if (problem) $("name").reportValidity();
-  ($("name").value && !problem ? $("begin") : $("name")).focus();
+  ($("name").value && !problem ? $("begin") : $("name")).focus({ preventScroll: true });
 }
 
 function begin(name) {
