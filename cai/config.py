@@ -36,7 +36,9 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     revision: str | None = Field(None, description="branch, tag or commit on the hub")
     base_url: str | None = Field(None, description="OpenAI-compatible server; default OPENAI_BASE_URL")
-    max_concurrency: Positive = Field(1024, description="requests in flight at once")
+    max_concurrency: Positive | None = Field(
+        None, description="requests in flight at once; null: 64 to a server, 1024 to a model in this process"
+    )
     max_model_len: Positive | None = Field(None, description="tokens of prompt plus answer")
 
 

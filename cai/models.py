@@ -9,7 +9,7 @@ from __future__ import annotations
 from cai.config import ModelConfig, RunConfig
 from cai.engines.base import Engine
 from cai.engines.journaled import JournaledEngine
-from cai.engines.load import fingerprint, open_engine
+from cai.engines.load import concurrency, fingerprint, open_engine
 from cai.journal import Journal
 from cai.runfolder import RunFolder
 
@@ -68,7 +68,5 @@ class Models:
             self._open = engine
             return await open_engine(config)
 
-        engine = JournaledEngine(
-            config.name, fingerprint(config), open, self._journal, config.max_concurrency
-        )
+        engine = JournaledEngine(config.name, fingerprint(config), open, self._journal, concurrency(config))
         return engine

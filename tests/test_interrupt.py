@@ -134,9 +134,7 @@ def test_interrupted_in_sampling_and_in_training_it_ends_as_if_left_alone(tmp_pa
     assert shown, "the training did not go on"
     assert digests(folder) == digests(tmp_path / "calm")
     metrics, expected = RunFolder(folder).read_metrics(), RunFolder(tmp_path / "calm").read_metrics()
-    # A training counts the tokens of the process that finished it.
-    assert metrics.pop("sft/tokens").value < expected.pop("sft/tokens").value
-    assert metrics == expected
+    assert metrics == expected  # sft/tokens too, which two processes have counted
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,10 @@ from typing import Protocol
 
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
+# Requests in flight at once where ``max_concurrency`` says nothing. A local engine batches all it is asked at
+# the same time; a hosted service that is asked more answers 429.
+IN_PROCESS, ON_A_SERVER = 1024, 64
+
 
 class Engine(Protocol):
     """A loaded model that can be asked from coroutines of one event loop.

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cai.engines.base import Engine
+from cai.engines.base import IN_PROCESS, Engine
 from cai.errors import ItemError
 from cai.journal import Journal, key
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
@@ -40,7 +40,7 @@ class JournaledEngine:
         fingerprint: str,
         open: Callable[[], Awaitable[Engine]],
         journal: Journal,
-        max_concurrency: int = 1024,
+        max_concurrency: int = IN_PROCESS,
     ):
         self.name = name
         self.max_concurrency = max_concurrency

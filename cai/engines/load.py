@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from cai.config import ModelConfig
-from cai.engines.base import Engine
+from cai.engines.base import IN_PROCESS, ON_A_SERVER, Engine
 from cai.engines.checkpoint import (
     content_hash,
     context_length,
@@ -40,6 +40,12 @@ def backend(config: ModelConfig) -> Backend:
             f"the vLLM engine is not installed. Use: pip install 'cai[{extra}]', or --engine transformers"
         )
     return config.engine
+
+
+def concurrency(config: ModelConfig) -> int:
+    """Requests in flight at once: those that ``config`` names, else the engine's own number."""
+    own = ON_A_SERVER if backend(config) == "openai" else IN_PROCESS
+    return config.max_concurrency or own
 
 
 def model_path(config: ModelConfig) -> Path:

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 from cai.chat import strip_thinking
 from cai.config import ModelConfig
+from cai.engines.base import ON_A_SERVER
 from cai.engines.client import JsonClient, Patience, Refused
 from cai.engines.local import cut_at
 from cai.errors import EngineError, ItemError
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Conversation, as_messages
 
-CONCURRENCY = 64  # unless max_concurrency is set: more in flight makes hosted services answer 429
 TOP = (20, 5)  # alternatives to ask for: most servers give 20, some only 5
 # JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -36,9 +36,7 @@ class OpenAIEngine:
     ) -> None:
         self.name = config.name
         self.fingerprint = fingerprint
-        chosen = "max_concurrency" in config.model_fields_set
-        concurrency = config.max_concurrency if chosen else CONCURRENCY
-        self._client = JsonClient(base_url, concurrency, patience or Patience())
+        self._client = JsonClient(base_url, config.max_concurrency or ON_A_SERVER, patience or Patience())
         # What the server turned out to want; None until an answer has shown it.
         self._prefill: Literal["continue", "words"] | None = None
         self._limit_name = "max_tokens"

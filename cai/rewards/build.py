@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.constitution import Constitution
-from cai.engines.base import Engine
+from cai.engines.base import IN_PROCESS, Engine
 from cai.errors import UsageError
 from cai.rewards.base import Reward
 from cai.rewards.combine import CombinedReward, Weighted
@@ -33,7 +33,7 @@ class RewardContext:
     templates: Templates
     constitution: Constitution
     seed: int
-    max_concurrency: int = 1024
+    max_concurrency: int = IN_PROCESS
 
 
 def open_reward(terms: Sequence[RewardTerm], context: RewardContext) -> Reward:

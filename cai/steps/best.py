@@ -11,6 +11,7 @@ from typing import Any
 
 from cai import models, tables
 from cai.config import ModelConfig, SamplingConfig
+from cai.engines.load import concurrency
 from cai.errors import ItemError
 from cai.promptsets import load_prompts
 from cai.rewards.base import Reward, Scored
@@ -44,7 +45,7 @@ def reward_of(
         templates=run.templates,
         constitution=run.constitution,
         seed=run.seed("reward"),
-        max_concurrency=judge.max_concurrency,
+        max_concurrency=concurrency(judge),
     )
     return prepare_reward(run.config.reward if terms is None else terms, context)
 

@@ -2,7 +2,7 @@
 
 For the finished folder ``checkpoints/sft`` all unfinished work lies beside it in ``checkpoints/sft.partial``:
 
-    step-00000200/   the trainer's own files and ``training.json``: key, step, history, size of every file
+    step-00000200/   the trainer's own files and ``training.json``: key, step, history, cost, files and sizes
     final/           the finished folder while it is being written
     old/             the former finished folder while it is being replaced
 
@@ -18,11 +18,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
 from cai.trainconfig import OptimizerConfig
+from cai.training.result import Spent
 from cai.training.rows import Example
 from cai.types import Ranked
 
@@ -61,6 +62,11 @@ def model_fingerprint(model: str) -> str:
     return digest.hexdigest()
 
 
+def spent_before(record: dict[str, Any]) -> Spent:
+    """The cost of a training up to the checkpoint with this record."""
+    return Spent(**record.get("spent", {}))
+
+
 class Workspace:
     """The finished folder ``out`` of one training and the unfinished work beside it."""
 
@@ -86,10 +92,11 @@ class Workspace:
                 return folder, record
         return None
 
-    def save_step(self, written: Path, step: int, history: Sequence[dict[str, float]]) -> None:
+    def save_step(self, written: Path, step: int, history: Sequence[dict[str, float]], spent: Spent) -> None:
         """Make the trainer's files in ``written`` the checkpoint of ``step``; drop older ones."""
         folder = self.partial / f"step-{step:08d}"
-        _seal(written, {"key": self.key, "step": step, "history": list(history)})
+        record = {"key": self.key, "step": step, "history": list(history), "spent": asdict(spent)}
+        _seal(written, record)
         shutil.rmtree(folder, ignore_errors=True)
         written.rename(folder)
         self._drop(sorted(self.partial.glob("step-*"))[: -self._keep])

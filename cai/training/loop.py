@@ -17,7 +17,7 @@ import torch
 from cai.errors import TrainingError
 from cai.trainconfig import LoraConfig, OptimizerConfig
 from cai.training.batches import Updates
-from cai.training.checkpoint import Workspace
+from cai.training.checkpoint import Workspace, spent_before
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.frame import Method, Training
 from cai.training.interrupt import stop_requests
@@ -153,6 +153,7 @@ def _run(trainer: Any) -> None:
     resumed = job.workspace.newest()
     if resumed is not None:
         job.history.extend(resumed[1]["history"])
+        job.earlier = spent_before(resumed[1])
     trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
     if job.stopped:
         raise TrainingStopped(
@@ -165,13 +166,13 @@ def _run(trainer: Any) -> None:
 
 def _publish(trainer: Any, base: Base, encoded: Encoded[Any], method: Method) -> TrainResult:
     """Write the finished folder; the unfinished work goes."""
-    job = trainer.job
+    job, spent = trainer.job, trainer.job.spent
     result = TrainResult(
         path=job.workspace.out,
         steps=len(job.history),
         rows=len(encoded.rows),
-        tokens=job.tokens,
-        seconds=time.monotonic() - job.started,
+        tokens=spent.tokens,
+        seconds=spent.seconds,
         history=tuple(job.history),
         failures=encoded.failures,
         left_out=encoded.left_out,

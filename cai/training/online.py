@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from cai.errors import TrainingError
 from cai.trainconfig import GroupConfig, LoraConfig
 from cai.training import quiet
 from cai.training import rollouts as rolled
-from cai.training.checkpoint import Workspace
+from cai.training.checkpoint import Workspace, spent_before
 from cai.training.interrupt import stop_requests
 from cai.training.result import Progress, TrainingStopped, TrainResult, Watch
 from cai.training.rollouts import Score, Task
@@ -93,7 +92,6 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tokenizer = load_tokenizer(job.policy)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
     longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
-    started = time.monotonic()
     with stop_requests(watch.should_stop) as stop:
         trainer = _trainer(job, workspace, tasks, Watch(watch.progress, stop))
         run, config, processes = trainer.run, job.config, trainer.accelerator.num_processes
@@ -106,8 +104,8 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
         path=workspace.out,
         steps=len(run.history),
         rows=len(run.history) * config.prompts * config.group_size,
-        tokens=run.tokens,
-        seconds=time.monotonic() - started,
+        tokens=run.spent.tokens,
+        seconds=run.spent.seconds,
         history=tuple(run.history),
         failures=failures,
         adapter=workspace.out / "adapter" if config.lora else None,
@@ -211,6 +209,7 @@ def _steps(job: GroupJob, trainer: Any) -> None:
     resumed = run.workspace.newest()
     if resumed is not None:
         run.history.extend(resumed[1]["history"])
+        run.earlier = spent_before(resumed[1])
     try:
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
     except GuardTripped:

@@ -37,7 +37,7 @@ from cai.training.checkpoint import Workspace
 from cai.training.online_figures import mean, measure, sampled_logprobs
 from cai.training.ppo import tripped
 from cai.training.ppo_state import rollouts_file
-from cai.training.result import Watch
+from cai.training.result import NOTHING, Spent, Watch
 from cai.training.rollouts import Rate, Rollout, Score, Task, Wanted
 
 
@@ -59,7 +59,13 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     tokens: int = 0
     started: float = field(default_factory=time.monotonic)
+    earlier: Spent = NOTHING  # by the processes that this one goes on from
     stopped: bool = False
+
+    @property
+    def spent(self) -> Spent:
+        """The cost of the training so far; tokens are this process's."""
+        return self.earlier + Spent(self.tokens, time.monotonic() - self.started)
 
 
 class _GroupTrainer(Trainer):
@@ -224,7 +230,7 @@ class _GroupTrainer(Trainer):
         if first:
             written = writing / f"checkpoint-{step}"
             (written / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-            workspace.save_step(written, step, self.run.history)
+            workspace.save_step(written, step, self.run.history, self.run.spent)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # nothing reads the count

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cai.trainconfig import RolloutConfig
 from cai.training.checkpoint import Workspace, model_fingerprint
+from cai.training.result import NOTHING, Spent
 from cai.types import Prompt
 
 STATE = "state.safetensors"
@@ -45,6 +46,8 @@ def save_state(
     parameters: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     history: Sequence[dict[str, float]],
+    *,
+    spent: Spent = NOTHING,
 ) -> None:
     """Make the state after ``step`` steps the newest checkpoint."""
     tensors = {f"weight.{i}": p.detach().cpu() for i, p in enumerate(parameters)}
@@ -53,7 +56,7 @@ def save_state(
             tensors[f"{name}.{i}"] = torch.as_tensor(value).detach().cpu().clone()
     written = workspace.fresh("step")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, written / STATE)
-    workspace.save_step(written, step, history)
+    workspace.save_step(written, step, history, spent)
 
 
 def load_state(

@@ -21,6 +21,20 @@ class TrainingStopped(CaiError):
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What a training has cost: real (not padding) tokens and seconds. What a kill undid is not counted."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.tokens + other.tokens, self.seconds + other.seconds)
+
+
+NOTHING = Spent()
+
+
+@dataclass(frozen=True, slots=True)
 class Watch:
     """Who is told of every update, and who may ask for a stop after one."""
 
@@ -51,7 +65,7 @@ class TrainResult:
 
     @property
     def tokens_per_second(self) -> float:
-        """Real (not padding) tokens per second of the process that finished the training."""
+        """Real (not padding) tokens per second, over all processes that took turns."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
 
     @property

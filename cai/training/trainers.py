@@ -33,7 +33,7 @@ from cai.training.batches import Batch, Updates
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device
 from cai.training.losses import PREFERENCE_LOSSES, dpo_logits, weighted_mean
-from cai.training.result import Progress
+from cai.training.result import NOTHING, Progress, Spent
 from cai.training.schedule import learning_rate_factor
 from cai.training.scoring import completion_logprobs
 
@@ -54,7 +54,13 @@ class Job:
     history: list[dict[str, float]] = field(default_factory=list)
     tokens: int = 0
     started: float = field(default_factory=time.monotonic)
+    earlier: Spent = NOTHING  # by the processes that this one goes on from
     stopped: bool = False
+
+    @property
+    def spent(self) -> Spent:
+        """The cost of the training so far."""
+        return self.earlier + Spent(self.tokens, time.monotonic() - self.started)
 
 
 class _UpdateTrainer(Trainer):
@@ -158,7 +164,7 @@ class _UpdateTrainer(Trainer):
         step = self.state.global_step
         written = writing / f"checkpoint-{step}"
         (written / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
-        self.job.workspace.save_step(written, step, self.job.history)
+        self.job.workspace.save_step(written, step, self.job.history, self.job.spent)
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # would ask a single batch for its size; nothing reads the count

@@ -10,11 +10,14 @@ from time import monotonic, sleep
 
 import pytest
 
-from cai.config import ModelConfig
+from cai.config import ModelConfig, RunConfig
 from cai.engines.client import Patience
-from cai.engines.load import open_engine
+from cai.engines.load import concurrency, open_engine
 from cai.engines.openai import OpenAIEngine
 from cai.errors import EngineError, ItemError
+from cai.launch import _write_inputs
+from cai.runfolder import RunFolder
+from cai.settings import resolve
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
 
 QUICK = Patience(attempts=4, first_pause=0.01, longest_pause=0.3, timeout=2.0, connect_timeout=1.0)
@@ -194,6 +197,22 @@ async def test_concurrency_is_bounded():
         await asyncio.gather(*(engine.complete(ASK) for _ in range(12)))
     assert len(server.bodies) == 12
     assert server.most_at_once <= 3
+
+
+async def test_a_stage_command_over_a_run_folder_keeps_the_engines_own_limit(tmp_path):
+    """The folder's config.yaml has every setting; what nobody chose must not come back as chosen."""
+    with serving([reply()], delay=0.2) as server:
+        chosen = {"labeler": {"name": "m", "engine": "openai", "base_url": server.url}}
+        _write_inputs(RunFolder(tmp_path), RunConfig.model_validate(chosen), "principles: [Be kind.]")
+        labeler = resolve(tmp_path / "config.yaml", [], {}, {}).labeler
+        assert concurrency(labeler) == 64
+        engine = OpenAIEngine(labeler, server.url, "f", Patience(timeout=30.0))
+        await asyncio.gather(*(engine.complete(ASK) for _ in range(100)))
+        await engine.close()
+    assert len(server.bodies) == 100
+    assert 8 < server.most_at_once <= 64
+    assert concurrency(ModelConfig(engine="transformers")) == 1024
+    assert concurrency(labeler.model_copy(update={"max_concurrency": 3})) == 3
 
 
 async def test_a_prefill_is_a_turn_to_be_continued():

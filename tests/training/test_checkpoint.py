@@ -9,7 +9,8 @@ import pytest
 from training_rows import prompt
 
 from cai.trainconfig import DPOConfig, SFTConfig
-from cai.training.checkpoint import RECORD, Workspace, training_key
+from cai.training.checkpoint import RECORD, Workspace, spent_before, training_key
+from cai.training.result import Spent
 from cai.training.rows import Example
 
 
@@ -25,7 +26,12 @@ def space(tmp_path: Path) -> Workspace:
 
 def steps(space: Workspace, *numbers: int) -> None:
     for number in numbers:
-        space.save_step(write(space.fresh("step"), f"weights {number}"), number, [{"loss": float(number)}])
+        space.save_step(
+            write(space.fresh("step"), f"weights {number}"),
+            number,
+            [{"loss": float(number)}],
+            Spent(10 * number, 0.5),
+        )
 
 
 def test_the_newest_of_the_last_two_is_found(space: Workspace) -> None:
@@ -33,6 +39,7 @@ def test_the_newest_of_the_last_two_is_found(space: Workspace) -> None:
     steps(space, 2, 4, 10)
     found = space.newest()
     assert found is not None and found[1]["step"] == 10 and found[1]["history"] == [{"loss": 10.0}]
+    assert spent_before(found[1]) == Spent(100, 0.5) and spent_before({}) == Spent()
     assert [path.name for path in sorted(space.partial.iterdir())] == ["step-00000004", "step-00000010"]
     assert Workspace(space.out, "another key").newest() is None
 

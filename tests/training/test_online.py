@@ -243,6 +243,7 @@ def test_a_stop_goes_on_bit_by_bit(
     assert again == [3, 4]
     assert distance(result.path, whole.path) == 0.0
     assert result.history == whole.history
+    assert result.tokens == whole.tokens > 0
 
 
 KILLED = """

@@ -127,6 +127,7 @@ def test_stopped_and_resumed_equals_uninterrupted(
     resumed = train(tiny_model, tmp_path / "cut", config, **watch)
     assert done == [3, 4, 5, 6]
     assert resumed.history == whole.history
+    assert resumed.tokens == whole.tokens > 0
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
