@@ -18,6 +18,7 @@ run: $(STAMP)
 	cai run --constitution harmless.yaml
 
 test: $(STAMP)
+	tools/browser.sh
 	python -m pytest
 
 test-fast: $(STAMP)

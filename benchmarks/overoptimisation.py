@@ -17,8 +17,14 @@ from typing import Any
 from benchmarks.common import cai
 from cai.runfolder import RunFolder
 
-FREE = ("ppo.kl_coef=0", "ppo.learning_rate=1e-4", "ppo.missing_eos_penalty=0", "ppo.steps=40")
-GUARDED = (*FREE, "ppo.max_kl=8")
+FREE = (
+    "ppo.kl_coef=0",
+    "ppo.learning_rate=5e-4",
+    "ppo.epochs=4",
+    "ppo.missing_eos_penalty=0",
+    "ppo.steps=50",
+)
+GUARDED = (*FREE, "ppo.max_kl=4")
 
 
 def length(prompts: list[Any], responses: list[str]) -> Sequence[float]:
@@ -31,7 +37,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/overoptimisation"))
     options = parser.parse_args()
-    for name, settings in (("without a guard", FREE), ("max_kl = 8", GUARDED)):
+    for name, settings in (("without a guard", FREE), ("max_kl = 4", GUARDED)):
         folder = options.out / name.replace(" ", "-")
         if not folder.exists():
             shutil.copytree(options.run, folder, ignore=shutil.ignore_patterns("policy", "policy.partial"))
@@ -39,7 +45,8 @@ def main() -> None:
         sets = [part for setting in (reward, *settings) for part in ("--set", setting)]
         done = cai(folder, "--config", str(folder / "config.yaml"), "--method", "ppo", *sets)
         print(f"\n{name}: gold turned down at step {done.value('watch/gold_turned_down_at'):.0f}")
-        for row in RunFolder(folder).read_table("overoptimisation", dict)[::4]:
+        rows = RunFolder(folder).read_table("overoptimisation", dict)
+        for row in [row for row in rows if row["method"] == "ppo"][::4]:
             print(
                 f"  step {row['step']:>3}  √KL {row['root_kl']:.2f}  proxy {row['proxy_value']:.2f}  "
                 f"gold {row['gold_value']:.2f} [{row['gold_low']:.2f}, {row['gold_high']:.2f}]"

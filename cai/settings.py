@@ -201,7 +201,13 @@ def _named(origin: str) -> Locate:
 
 
 def _flag(name: str) -> str:
-    """``model.engine`` comes from ``--engine``, ``model.name`` from ``--model``."""
-    parts = name.split(".")
-    word = parts[-2] if parts[-1] == "name" and len(parts) > 1 else parts[-1]
-    return "--" + word.replace("_", "-")
+    """The flag behind a setting: ``--engine`` for ``model.engine``, unless ``_FLAGS`` knows better."""
+    return _FLAGS.get(name, "--" + name.rsplit(".", maxsplit=1)[-1].replace("_", "-"))
+
+
+_FLAGS = {
+    "model.name": "--model",
+    "rounds.count": "--rounds",
+    "human.votes": "--human",
+    "human.share": "--human-share",
+}
