@@ -113,7 +113,7 @@ _stage(
     ["answer-best-of-n", "grade"],
 )
 _stage("sft", "Fine-tune on the revisions.", ["sft"], train)
-_stage("dpo", "Direct preference optimisation on the labels.", ["dpo"], train)
+_stage("dpo", "Direct preference optimisation on the labels.", ["dpo", "watch"], train)
 _stage("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)
 _stage("ppo", "Proximal policy optimisation from the reward.", ["ppo", "watch"], train)
 _stage("grpo", "Group-relative policy optimisation from the reward.", ["grpo", "watch"], train)

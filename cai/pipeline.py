@@ -61,5 +61,4 @@ def steps_of(config: RunConfig) -> list[str]:
     needs_model = config.method != "dpo" and any(term.source == "model" for term in config.reward)
     labels = LABELS if config.method == "dpo" or needs_model else ("answer-sft",)
     reward = ("reward",) if needs_model else ()
-    end = ("answer-policy", "grade") if config.method == "dpo" else ("answer-policy", "grade", "watch")
-    return [*SUPERVISED, *labels, *reward, *LEARN[config.method], *end]
+    return [*SUPERVISED, *labels, *reward, *LEARN[config.method], "answer-policy", "grade", "watch"]

@@ -37,7 +37,7 @@ def go_on(finished: Path, home: Path, *arguments: str) -> subprocess.CompletedPr
     return done
 
 
-@pytest.mark.parametrize("method", ["ppo", "grpo", "best-of-n"])
+@pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_a_method_goes_on_from_the_labels(finished: Path, tmp_path: Path, method: str) -> None:
     go_on(finished, tmp_path, "--method", method)
     folder = RunFolder(tmp_path / "run")
@@ -45,13 +45,28 @@ def test_a_method_goes_on_from_the_labels(finished: Path, tmp_path: Path, method
     assert metrics["eval/pocket/gold/policy"]["n"] == 24
     assert metrics["reward/log_loss"]["n"] > 0
     rows = folder.read_table("overoptimisation", dict)
-    if method == "best-of-n":
-        assert metrics["eval/pocket/gold/best-of-n"]["n"] == 24
-        assert [row["step"] for row in rows] == [1, 2]
-        return
     assert metrics[f"{method}/steps"]["value"] == 2
     assert [(row["method"], row["step"]) for row in rows] == [(method, 0), (method, 1)]
     assert all(row["gold_n"] == row["proxy_n"] > 0 for row in rows)
+
+
+def test_dpo_stands_beside_the_others_once_there_is_a_reward(finished: Path, tmp_path: Path) -> None:
+    assert not RunFolder(finished / "run").table("overoptimisation").exists()  # dpo, and no reward
+    go_on(finished, tmp_path, "--method", "best-of-n")
+    folder = RunFolder(tmp_path / "run")
+    assert folder.read_metrics()["eval/pocket/gold/best-of-n"].n == 24
+    others = folder.read_table("overoptimisation", dict)
+    done = cai("train", "dpo", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *kept, row = folder.read_table("overoptimisation", dict)
+    assert kept == others
+    assert [(r["method"], r["step"], r["kl_is"]) for r in kept] == [
+        ("best-of-n", 1, "bound"),
+        ("best-of-n", 2, "bound"),
+    ]
+    assert (row["method"], row["step"], row["kl_is"]) == ("dpo", 3, "estimate")
+    assert row["kl_low"] < row["kl"] < row["kl_high"]
+    assert row["kl_n"] == row["proxy_n"] == row["gold_n"] == 24
 
 
 def test_a_judge_is_reward_enough(finished: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -27,6 +28,17 @@ def test_a_point_is_two_means_with_intervals() -> None:
     assert point("ppo", 0, 0.0, [1.0], None) is None
     bare = point("ppo", 0, -0.1, [1.0, 2.0], None)
     assert bare is not None and bare.root_kl == 0.0 and row(bare)["gold_low"] is None
+
+
+def test_a_row_says_what_its_kl_is_and_how_sure() -> None:
+    gold = Score(0.9, 0.8, 1.0, 50)
+    dpo = row(Point("dpo", 24, 4.0, None, gold, kl_spread=Score(4.0, 3.5, 4.5, 50)))
+    names = ("method", "step", "kl", "kl_low", "kl_high", "kl_n", "kl_is", "root_kl")
+    assert [dpo[name] for name in names] == ["dpo", 24, 4.0, 3.5, 4.5, 50, "estimate", 2.0]
+    assert dpo["proxy_value"] is None and dpo["gold_value"] == 0.9  # a held-out reward, and no reward model
+    best = row(replace(at(8, 0.9), method="best-of-n", bound=True))
+    assert best["kl_is"] == "bound" and best["kl_low"] is None
+    assert list(best) == list(dpo) == list(row(at(0, None)))
 
 
 def test_gold_has_turned_down_when_the_intervals_part() -> None:

@@ -17,13 +17,19 @@ from cai.types import Score
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of one method: ``kl`` in nats per response, from the model that training started with."""
+    """One step of one method: ``kl`` in nats per response, from the model that training started with.
+
+    ``kl_spread`` is the estimate with its interval, where its spread is known. ``bound``: no estimate, but
+    what the KL is at most by analysis (best-of-n).
+    """
 
     method: str
     step: int
     kl: float
-    proxy: Score
+    proxy: Score | None
     gold: Score | None
+    kl_spread: Score | None = None
+    bound: bool = False
 
     @property
     def root_kl(self) -> float:
@@ -40,19 +46,21 @@ def point(
 
 
 def row(p: Point) -> dict[str, object]:
-    """A row of data/overoptimisation.parquet."""
+    """A row of data/overoptimisation.parquet; null where a figure or its spread is not known."""
 
-    def columns(name: str, score: Score | None) -> dict[str, float | None]:
-        parts = ("value", "low", "high", "n")
+    def columns(name: str, score: Score | None, *parts: str) -> dict[str, float | None]:
         return {f"{name}_{part}": None if score is None else float(getattr(score, part)) for part in parts}
 
+    parts = ("value", "low", "high", "n")
     return {
         "method": p.method,
         "step": p.step,
         "kl": p.kl,
         "root_kl": p.root_kl,
-        **columns("proxy", p.proxy),
-        **columns("gold", p.gold),
+        "kl_is": "bound" if p.bound else "estimate",
+        **columns("kl", p.kl_spread, "low", "high", "n"),
+        **columns("proxy", p.proxy, *parts),
+        **columns("gold", p.gold, *parts),
     }
 
 

@@ -12,6 +12,7 @@ from cai import models
 from cai.config import ModelConfig
 from cai.evaluation import judge
 from cai.promptsets import load_prompts
+from cai.runner import Results
 from cai.stages.generate import generate
 from cai.steps.run import Run, ask_all
 from cai.tables import response_from, response_row
@@ -32,15 +33,20 @@ async def step_answer(run: Run, stage: Trained) -> None:
 
     All stages answer with the same seeds, so what differs between them is the weights.
     """
+    results = await answers(run, stage)
+    run.folder.write_table(f"eval_{stage}", map(response_row, results.done))
+    run.folder.record_failures({f"answer-{stage}"}, results.failures)
+
+
+async def answers(run: Run, stage: Trained) -> Results[Response]:
+    """The answers of a stage's model to the held-out prompts: those of the journal, where it has answered."""
     engine, seed = run.models.engine(model_of(run, stage)), run.seed("evaluate")
 
     async def work(prompt: Prompt) -> Response:
         return await generate(prompt, engine, run.config.evaluate, seed)
 
     items = [(prompt.id, prompt) for prompt in load_prompts(run.config).held_out]
-    results = await ask_all(run, f"answer-{stage}", engine, items, work)
-    run.folder.write_table(f"eval_{stage}", map(response_row, results.done))
-    run.folder.record_failures({f"answer-{stage}"}, results.failures)
+    return await ask_all(run, f"answer-{stage}", engine, items, work)
 
 
 async def step_grade(run: Run) -> None:

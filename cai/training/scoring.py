@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cai.rewards.model import end_rewards
-from cai.training.batches import Batch, pair_batch, pair_columns
+from cai.training.batches import Batch, example_columns, pair_batch, pair_columns, sft_batch
 from cai.training.device import Device
 from cai.training.losses import sequence_logprobs
-from cai.training.rows import PairRow
+from cai.training.rows import PairRow, Row, SFTRow
 
 
 def completion_logprobs(model: Any, batch: Batch) -> Tensor:
@@ -35,6 +35,16 @@ def completion_logprobs(model: Any, batch: Batch) -> Tensor:
     finally:
         handle.remove()
     return sequence_logprobs(logits, ids, completion)
+
+
+def example_logprobs(model: Any, rows: Sequence[SFTRow], pad: int, batch_size: int) -> Tensor:
+    """log P of the completion of every row: (rows,)."""
+    found = torch.zeros(len(rows))
+    for picked, some in _sorted(rows, batch_size):
+        batch = _on(model, sft_batch(example_columns(some), pad))
+        with torch.inference_mode():
+            found[picked] = completion_logprobs(model, batch).float().cpu()
+    return found
 
 
 def reference_logprobs(
@@ -63,13 +73,23 @@ def _each_pair(
 ) -> tuple[Tensor, Tensor]:
     """``read`` of chosen and rejected of every pair, (rows,) each, in one pass over rows sorted by length."""
     chosen, rejected = torch.zeros(len(rows)), torch.zeros(len(rows))
-    order = sorted(range(len(rows)), key=lambda index: (-rows[index].length, index))
-    model.eval()
-    for start in range(0, len(order), batch_size):
-        picked = order[start : start + batch_size]
-        batch = pair_batch(pair_columns([rows[index] for index in picked]), pad)
-        batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
+    for picked, some in _sorted(rows, batch_size):
+        batch = _on(model, pair_batch(pair_columns(some), pad))
         with torch.inference_mode():
             both = read(batch).float().cpu()
         chosen[picked], rejected[picked] = both.chunk(2)
     return chosen, rejected
+
+
+def _sorted(rows: Sequence[Row], batch_size: int) -> Iterator[tuple[list[int], list[Row]]]:
+    """Batches of rows of nearly equal length with their numbers, the longest first."""
+    order = sorted(range(len(rows)), key=lambda index: (-rows[index].length, index))
+    for start in range(0, len(order), batch_size):
+        picked = order[start : start + batch_size]
+        yield picked, [rows[index] for index in picked]
+
+
+def _on(model: Any, batch: Batch) -> Batch:
+    """``batch`` where ``model`` is, which is made ready to be asked."""
+    model.eval()
+    return {name: tensor.to(model.device) for name, tensor in batch.items()}
