@@ -31,6 +31,7 @@ PATHS: tuple[KeyPath, ...] = (
     ("templates",),
     ("sft", "helpful_prompts"),
     ("evaluate", "prompts"),
+    ("human", "votes"),
 )
 
 # From a fault to the line that shows it, with the place where its value was written.
