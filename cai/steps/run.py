@@ -33,6 +33,7 @@ class Run:
     models: Models
     progress: Progress
     earlier: tuple[RunFolder, ...] = ()  # of the rounds before this one, the oldest first
+    first: bool = True  # of several processes that share a training, the one that writes
 
     def seed(self, stage: str) -> int:
         """The seed of a stage: it names the run and the stage, never the order of things."""

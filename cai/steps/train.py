@@ -128,9 +128,13 @@ async def _judge_held_out(
 
 
 async def train_on(run: Run, stage: str, training: Training, checkpoint: str) -> TrainResult:
-    """Do a training that writes ``checkpoints/<checkpoint>``, and record what it says under ``stage``."""
+    """Do a training that writes ``checkpoints/<checkpoint>``, and record what it says under ``stage``.
+
+    Of several processes that share it, the first records.
+    """
     result = await _in_a_thread(run, stage, training, checkpoint)
-    _record(run, stage, result)
+    if run.first:
+        _record(run, stage, result)
     return result
 
 

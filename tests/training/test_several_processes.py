@@ -1,0 +1,88 @@
+"""``torchrun -m cai train …``: several processes, one run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cai import tables
+from cai.config import RunConfig
+from cai.journal import Journal
+from cai.runfolder import RunFolder
+from cai.types import Message, Prompt, Response
+from cai.yamlfile import dump_yaml
+
+pytestmark = pytest.mark.slow
+
+PROMPTS = [Prompt(f"p{i}", (Message("user", f"Question {i}?"),)) for i in range(5)]
+
+
+def a_run_folder(home: Path, model: Path) -> RunFolder:
+    """As far as the responses, its SFT checkpoint ``model``; the reward is a function."""
+    (home / "mine.py").write_text(
+        "def short(prompts, responses):\n    return [-0.1 * len(r) for r in responses]\n"
+    )
+    lines = [json.dumps({"prompt": p.messages[0].content}) for p in PROMPTS]
+    (home / "prompts.jsonl").write_text("\n".join(lines))
+    ppo = {
+        "steps": 2,
+        "prompts": 4,
+        "max_tokens": 6,
+        "sampler": "transformers",
+        "dtype": "float32",
+        "epochs": 1,
+    }
+    settings = {
+        "model": str(model),
+        "prompts": str(home / "prompts.jsonl"),
+        "reward": [{"source": f"{home / 'mine.py'}:short"}],
+        "ppo": ppo,
+    }
+    folder = RunFolder(home / "run")
+    shutil.copytree(model, folder.checkpoint("sft"))
+    folder.write_table("responses", [tables.response_row(Response(prompt, "Yes.")) for prompt in PROMPTS])
+    folder.write_text("config.yaml", dump_yaml(RunConfig.model_validate(settings).model_dump(mode="json")))
+    with closing(Journal(folder.journal)):
+        pass
+    return folder
+
+
+def test_two_processes_train_and_one_writes(tiny_model: Path, tmp_path: Path) -> None:
+    folder = a_run_folder(tmp_path, tiny_model)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, *launcher, "-m", "cai", "train", "ppo", str(folder.path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("run folder:") == 1
+    assert done.stderr.count("[1/2] ppo") == done.stderr.count("[2/2] watch") == 1
+    metrics = folder.read_metrics()
+    assert metrics["ppo/steps"].value == 2 and metrics["ppo/rows"].value == 8
+    rollouts = sorted(path.name for path in (folder.checkpoint("policy") / "rollouts").iterdir())
+    assert rollouts == [f"0000000{step}.{rank}.jsonl" for step in (0, 1) for rank in (0, 1)]
+    rows = folder.read_table("overoptimisation", dict)
+    assert [(row["method"], row["step"], row["proxy_n"]) for row in rows] == [("ppo", 0, 4), ("ppo", 1, 4)]
+    assert set(json.loads((folder.path / "manifest.json").read_text())["seconds"]) == {"ppo", "watch"}
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_what_several_processes_cannot_share_is_refused(tiny_model: Path, tmp_path: Path, rank: str) -> None:
+    folder = a_run_folder(tmp_path, tiny_model)
+    before = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
+    done = subprocess.run(
+        [sys.executable, "-m", "cai", "train", "dpo", str(folder.path)],
+        env={**os.environ, "RANK": rank, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("cai: dpo: 2 processes can share the trainings ppo, grpo, rloo alone.")
+    assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == before
