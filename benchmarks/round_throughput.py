@@ -1,6 +1,7 @@
 """One generate-revise-label round: cai on vLLM against two hand-written loops over the same requests.
 
     python -m benchmarks.round_throughput [--prompts 256] [--pairs 5] [--dtype float32]
+    python -m benchmarks.round_throughput --model DIR --few-shot 2 --dtype bfloat16 --prompts 24 --pairs 2
 
 ``cai``           stages, templates, journal and all, on one loaded vLLM engine
 ``by hand``       the loop that one would write: tokenise a wave of requests, add them to the very same
@@ -45,19 +46,21 @@ ROUNDS = 2
 Wave = list[dict[str, Any]]
 
 
-async def cai_round(engine: VLLMEngine, prompts: list[Prompt], journal_path: Path, seed: int) -> float:
+async def cai_round(
+    engine: VLLMEngine, prompts: list[Prompt], journal_path: Path, seed: int, few_shot: int
+) -> float:
     """Seconds for the round through cai."""
 
     async def opened() -> VLLMEngine:
         return engine
 
     constitution, templates = load_constitution("harmless"), Templates.load()
-    revising = ReviseConfig(rounds=ROUNDS, few_shot=0, max_tokens=64)  # type: ignore[call-arg]
+    revising = ReviseConfig(rounds=ROUNDS, few_shot=few_shot, max_tokens=64)  # type: ignore[call-arg]
     answering = GenerateConfig(max_tokens=64)  # type: ignore[call-arg]
     with closing(Journal(journal_path)) as journal:
         model = JournaledEngine("pocket", engine.fingerprint, opened, journal)
         critic = Critic(model, templates, revising)
-        labeler = Labeler(model, templates, LabelConfig(few_shot=0))  # type: ignore[call-arg]
+        labeler = Labeler(model, templates, LabelConfig(few_shot=few_shot))  # type: ignore[call-arg]
         started = time.perf_counter()
         responses = await run_items(
             "generate", [(p.id, p) for p in prompts], lambda p: generate(p, model, answering, seed)
@@ -80,21 +83,21 @@ def waves_of(journal_path: Path) -> list[Wave]:
     """The requests of a finished round, in the waves in which a loop without coroutines would ask them."""
     with sqlite3.connect(journal_path) as database:
         rows = [json.loads(r) for (r,) in database.execute("SELECT request FROM answers ORDER BY created")]
+    lengths = sorted({len(row["messages"]) for row in rows if "options" not in row})
     waves: dict[tuple[int, int], Wave] = defaultdict(list)
     rounds: dict[str, int] = defaultdict(int)
     for row in rows:
         if "options" in row:
             waves[99, 0].append(row)
             continue
-        turns = len(row["messages"])
-        prompt = row["messages"][0]["content"]
-        if turns == 1:
+        # Without worked examples: 1 turn, or 3 (prompt, response, critique request), or 5.
+        kind = lengths.index(len(row["messages"]))
+        if kind == 0:
             waves[0, 0].append(row)
-        elif turns == 3:  # prompt, response, critique request
-            rounds[prompt] += 1
-            waves[rounds[prompt], 3].append(row)
-        else:
-            waves[rounds[prompt], 5].append(row)
+            continue
+        prompt = row["messages"][-3 if kind == 1 else -5]["content"]
+        rounds[prompt] += kind == 1
+        waves[rounds[prompt], kind].append(row)
     return [waves[key] for key in sorted(waves)]
 
 
@@ -159,23 +162,23 @@ def tokenize(tokenizer: Any, row: dict[str, Any]) -> list[int]:
     return ids
 
 
-async def measure(prompts: list[Prompt], pairs: int, dtype: str) -> None:
+async def measure(prompts: list[Prompt], options: argparse.Namespace) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    config = ModelConfig(engine="vllm", dtype=dtype)  # type: ignore[call-arg, arg-type]
+    config = ModelConfig(name=options.model, engine="vllm", dtype=options.dtype)  # type: ignore[call-arg]
     folder = model_path(config)
     engine = await VLLMEngine.open(config, folder, fingerprint(config))
     inner = engine._worker._engine
     end = sorted(engine._worker.text.end_ids)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, options.dtype)).eval()
     ratios: dict[str, list[float]] = {"by hand": [], "transformers": []}
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range(pairs + 1):  # the first pair warms up and does not count
+        for number in range(options.pairs + 1):  # the first pair warms up and does not count
             journal = Path(scratch) / f"{number}.sqlite"
             inner.reset_prefix_cache()
-            ours = await cai_round(engine, prompts, journal, number)
+            ours = await cai_round(engine, prompts, journal, number, options.few_shot)
             waves = waves_of(journal)
             inner.reset_prefix_cache()
             by_hand = await asyncio.to_thread(hand_written, inner, tokenizer, waves, end)
@@ -201,9 +204,11 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of all three")
+    parser.add_argument("--model", default="pocket", help="pocket, or the folder of a real one")
+    parser.add_argument("--few-shot", type=int, default=0, help="worked examples shown to critic and labeler")
     options = parser.parse_args()
     config = RunConfig(prompts="pocket:train", limit=options.prompts)  # type: ignore[call-arg]
-    asyncio.run(measure(load_prompts(config).train, options.pairs, options.dtype))
+    asyncio.run(measure(load_prompts(config).train, options))
 
 
 if __name__ == "__main__":
