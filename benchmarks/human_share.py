@@ -63,7 +63,7 @@ POINTS = (
 
 
 def settings(seed: int, **more: Any) -> RunConfig:
-    return resolve(None, ["evaluate.temperature=1.0"], {"seed": seed, "constitution": "harmless", **more}, {})
+    return resolve(None, ["reward_model.epochs=2"], {"seed": seed, "constitution": "harmless", **more}, {})
 
 
 def with_base_as_sft(path: Path) -> RunFolder:
@@ -211,6 +211,7 @@ def report(rows: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--out", type=Path, default=Path("runs/human-share"))
     parser.add_argument("--noise", type=float, default=2.5)
     parser.add_argument("--error", type=float, default=0.05)
@@ -218,7 +219,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.jsonl"
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         missing = [p for p in POINTS if not any(r["seed"] == seed and r["point"] == p.name for r in rows)]
         if not missing:
             continue

@@ -10,10 +10,14 @@ principles   standard deviation of P between the principles: they pull apart
 reward       the label's loss under a reward model, -P log₂ q - (1-P) log₂(1-q) with q = σ(r(a) - r(b)): a
              model of all labels is undecided about the pair, or contradicts the label (Northcutt et al. 2021)
 
-A pair's score is the mean of its ranks over the signals, so that no signal's scale decides. Pairs are taken
-from the highest score down, less ``DIVERSITY`` times the cosine to the nearest prompt already taken (TF-IDF;
-maximal marginal relevance, Carbonell and Goldstein 1998). A share of the budget is drawn evenly from the
-rest, since agreement and calibration measured on hard pairs alone would look too bad.
+A pair's doubt is its highest rank on any signal: each speaks of what it alone sees, and no scale decides.
+It is multiplied by the rank of the stake, the strongest single verdict |2P - 1| of any principle, order or
+the reward model: where all of them say about a half, the responses hardly differ, and a vote on them
+teaches little.
+
+Pairs are taken from the highest product down, less ``DIVERSITY`` times the cosine to the nearest prompt
+already taken (TF-IDF; maximal marginal relevance, Carbonell and Goldstein 1998). A share of the budget is
+drawn evenly from the rest, since agreement and calibration measured on hard pairs alone would look too bad.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 
 from cai.errors import UsageError
 from cai.human.pairs import pair_key
+from cai.human.slope import sigmoid
 from cai.statistics.preference import softplus
 from cai.types import Comparison, Preference
 
@@ -66,8 +71,10 @@ def route(
     pairs = list(fresh.values())
     if not pairs:
         raise UsageError("no pair is left to judge: people have voted on every labeled one")
-    measured = [signals(p, (margins or {}).get(p.comparison.id)) for p in pairs]
-    scores, reasons = _scores(measured)
+    found = [(margins or {}).get(p.comparison.id) for p in pairs]
+    measured = [signals(p, margin) for p, margin in zip(pairs, found, strict=True)]
+    stakes = [stake(p, margin) for p, margin in zip(pairs, found, strict=True)]
+    scores, reasons = _scores(measured, stakes)
     draw = random.Random(seed)
     taken = min(budget, len(pairs))
     exploring = min(round(taken * explore), taken)
@@ -100,32 +107,49 @@ def signals(label: Preference, margin: float | None = None) -> dict[str, float]:
     return found
 
 
+def stake(label: Preference, margin: float | None = None) -> float | None:
+    """The strongest single verdict, |2P - 1|; None of fewer than two, which say nothing beside the label."""
+    verdicts = [p for j in label.judgements for p in (j.p_a_first, j.p_b_first) if p is not None]
+    if margin is not None:
+        verdicts.append(sigmoid(margin))
+    return max(abs(2 * p - 1) for p in verdicts) if len(verdicts) > 1 else None
+
+
 def entropy(p: float) -> float:
     """Of a coin that falls on one side with P, in bits."""
     return -sum(x * math.log2(x) for x in (p, 1 - p) if x > 0)
 
 
-def _scores(measured: Sequence[Mapping[str, float]]) -> tuple[list[float], list[str]]:
-    """Mean rank in (0, 1) of each pair and the signal on which it ranks highest; 1 and "unscored" without."""
-    from scipy.stats import rankdata
-
+def _scores(
+    measured: Sequence[Mapping[str, float]], stakes: Sequence[float | None]
+) -> tuple[list[float], list[str]]:
+    """Doubt times stake in (0, 1) of each pair and the signal of its doubt; 1 and "unscored" without."""
     ranks: list[dict[str, float]] = [{} for _ in measured]
     for name in SIGNALS:
-        having = [i for i, found in enumerate(measured) if name in found]
-        if len({measured[i][name] for i in having}) < 2:
-            continue  # a signal that is the same everywhere says nothing
-        placed = (rankdata([measured[i][name] for i in having]) - 0.5) / len(having)
-        for i, value in zip(having, placed, strict=True):
-            ranks[i][name] = float(value)
+        for found, value in zip(ranks, _ranks([found.get(name) for found in measured]), strict=True):
+            if value is not None:
+                found[name] = value
     scores, reasons = [], []
-    for found, rank in zip(measured, ranks, strict=True):
+    for found, rank, stake in zip(measured, ranks, _ranks(stakes), strict=True):
         if not found:
             scores.append(1.0)
             reasons.append("unscored")
-        else:
-            scores.append(statistics.fmean(rank.values()) if rank else 0.5)
-            reasons.append(max(rank, key=lambda name: rank[name]) if rank else "entropy")
+            continue
+        reason = max(rank, key=lambda name: rank[name]) if rank else "entropy"
+        scores.append(rank.get(reason, 0.5) * (1.0 if stake is None else stake))
+        reasons.append(reason)
     return scores, reasons
+
+
+def _ranks(values: Sequence[float | None]) -> list[float | None]:
+    """Ranks in (0, 1), the highest value the highest; None for None, and where all are the same."""
+    from scipy.stats import rankdata
+
+    there = [value for value in values if value is not None]
+    if len(set(there)) < 2:
+        return [None] * len(values)
+    placed = iter((rankdata(there) - 0.5) / len(there))
+    return [None if value is None else float(next(placed)) for value in values]
 
 
 def _diverse(texts: Sequence[str], scores: Sequence[float], count: int) -> list[int]:
