@@ -126,17 +126,17 @@ def _scores(
     """Doubt times stake in (0, 1) of each pair and the signal of its doubt; 1 and "unscored" without."""
     ranks: list[dict[str, float]] = [{} for _ in measured]
     for name in SIGNALS:
-        for found, value in zip(ranks, _ranks([found.get(name) for found in measured]), strict=True):
+        for rank, value in zip(ranks, _ranks([found.get(name) for found in measured]), strict=True):
             if value is not None:
-                found[name] = value
+                rank[name] = value
     scores, reasons = [], []
-    for found, rank, stake in zip(measured, ranks, _ranks(stakes), strict=True):
+    for found, own, stake in zip(measured, ranks, _ranks(stakes), strict=True):
         if not found:
             scores.append(1.0)
             reasons.append("unscored")
             continue
-        reason = max(rank, key=lambda name: rank[name]) if rank else "entropy"
-        scores.append(rank.get(reason, 0.5) * (1.0 if stake is None else stake))
+        reason = max(own, key=own.__getitem__) if own else "entropy"
+        scores.append(own.get(reason, 0.5) * (1.0 if stake is None else stake))
         reasons.append(reason)
     return scores, reasons
 

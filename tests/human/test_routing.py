@@ -13,7 +13,7 @@ from sample_votes import label, pair, vote
 from cai import tables
 from cai.errors import UsageError
 from cai.human.pairs import pair_key
-from cai.human.routing import RANDOM, entropy, route, signals
+from cai.human.routing import RANDOM, entropy, route, signals, stake
 from cai.runfolder import RunFolder
 from cai.steps.route import describe, write_queue
 from cai.types import Comparison, Judgement, Message, Preference, Prompt, Source
@@ -134,3 +134,21 @@ def test_the_queue_of_a_run(tmp_path: Path) -> None:
         write_queue(tmp_path, budget=0, explore=0.2, seed=0)
     with pytest.raises(UsageError, match="not a run folder"):
         write_queue(tmp_path / "none", budget=5, explore=0.2, seed=0)
+
+
+def test_a_pair_whose_responses_hardly_differ_stands_back() -> None:
+    """Both labels are 0.5. One because the principles contradict each other, one because nothing differs."""
+
+    def judged(number: int, *p: float) -> Preference:
+        judgements = tuple(Judgement(f"k{i}", value, value) for i, value in enumerate(p))
+        return Preference(pair(number), sum(p) / len(p), AI, judgements)
+
+    sure = [judged(n, 0.95, 0.9 + n / 1000) for n in range(20)]
+    queue = route([judged(98, 0.5, 0.5), judged(99, 0.98, 0.02), *sure], 22, seed=0, explore=0.0)
+    order = [q.comparison.id for q in queue]
+    assert order[0] == "c99"
+    assert order[-1] == "c98"
+    assert stake(judged(98, 0.5, 0.5)) == 0.0
+    assert stake(judged(99, 0.98, 0.02)) == pytest.approx(0.96)
+    assert stake(label(pair(1), 0.9)) is None
+    assert stake(label(pair(1), 0.6), margin=math.log(9)) == pytest.approx(0.8)
