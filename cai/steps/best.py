@@ -20,7 +20,7 @@ from cai.stages.best import Candidate, demonstration, expected_best, kl_bound, p
 from cai.stages.generate import generate
 from cai.stages.select import with_helpful
 from cai.statistics.intervals import interval
-from cai.steps.run import Run, ask_all, record_counts, require
+from cai.steps.run import Run, ask_all, prompts_of, record_counts, require
 from cai.trainconfig import RewardTerm
 from cai.types import Failure, Prompt, Response, Score
 
@@ -53,7 +53,7 @@ def reward_of(
 async def step_best_sample(run: Run) -> None:
     """Prompts + the SFT model + the reward → best_of_n.parquet: n responses each, one of them chosen."""
     stage, config = "best-sample", run.config.best_of_n
-    prompts = [r.prompt for r in run.folder.read_table("responses", tables.response_from)]
+    prompts = prompts_of(run)
     sampling = SamplingConfig(temperature=config.temperature, max_tokens=config.max_tokens)
     groups, failures = await _candidates(run, stage, prompts, sampling, run.seed(stage))
     rows = [candidate for group in groups for candidate in group]

@@ -10,15 +10,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from cai import models, tables
+from cai import models
 from cai.rewards.base import Reward, Scored
 from cai.steps.best import reward_of
-from cai.steps.run import Run
+from cai.steps.run import Run, prompts_of
 from cai.steps.train import Progress, train_on
 from cai.trainconfig import GroupConfig
 from cai.training.online import GroupJob, train_group
 from cai.training.result import TrainResult
-from cai.types import Prompt, Response
+from cai.types import Response
 
 
 async def step_ppo(run: Run) -> None:
@@ -75,11 +75,6 @@ async def _group(run: Run, method: Literal["grpo", "rloo"], config: GroupConfig)
 def _reward(run: Run) -> Reward:
     """The run's reward, its judge on an engine that stands beside the sampler."""
     return reward_of(run, labeler=models.beside_a_sampler(models.labeler(run.config)))()
-
-
-def prompts_of(run: Run) -> list[Prompt]:
-    """The run's training prompts: those that got a response."""
-    return [response.prompt for response in run.folder.read_table("responses", tables.response_from)]
 
 
 def from_a_thread(reward: Reward) -> Callable[[Sequence[Response]], list[Scored]]:

@@ -15,8 +15,9 @@ from cai.models import Models
 from cai.progress import Progress
 from cai.runfolder import RunFolder
 from cai.runner import Results, run_items
+from cai.tables import response_from
 from cai.templates import Templates
-from cai.types import Score
+from cai.types import Prompt, Score
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,6 +59,11 @@ async def ask_all(
             seen = now
 
         return await run_items(stage, items, work, bound=engine.max_concurrency, on_done=on_done)
+
+
+def prompts_of(run: Run) -> list[Prompt]:
+    """The run's training prompts: those that got a response."""
+    return [response.prompt for response in run.folder.read_table("responses", response_from)]
 
 
 def record_counts(run: Run, stage: str, **counts: int) -> None:

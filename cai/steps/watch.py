@@ -18,8 +18,7 @@ from cai.stages.best import Candidate, expected_best, kl_bound, sizes
 from cai.statistics.intervals import interval
 from cai.steps.best import candidate_from, reward_of
 from cai.steps.evaluate import answers
-from cai.steps.run import Run, record_counts
-from cai.tables import response_from
+from cai.steps.run import Run, prompts_of, record_counts
 from cai.training.rollouts import recorded
 from cai.types import Response
 
@@ -49,7 +48,7 @@ async def step_watch(run: Run) -> None:
 
 async def _by_step(run: Run, method: str) -> list[Point]:
     """A point for every step's rollouts."""
-    prompts = {r.prompt.id: r.prompt for r in run.folder.read_table("responses", response_from)}
+    prompts = {prompt.id: prompt for prompt in prompts_of(run)}
     steps = recorded(run.folder.checkpoint("policy"))
     rated = [[r for r in rollouts if r.reward is not None] for rollouts, _ in steps]
     drawn = [Response(prompts[r.prompt_id], r.text) for rows in rated for r in rows]

@@ -38,7 +38,7 @@ def pair_columns(rows: Sequence[PairRow]) -> dict[str, list[Any]]:
 
 def sft_batch(rows: dict[str, list[Any]], pad: int) -> Batch:
     """A micro-batch of supervised fine-tuning from columns of the trainer's dataset."""
-    batch = _padded(list(zip(rows["prompt_ids"], rows["completion_ids"], strict=True)), pad)
+    batch = padded(list(zip(rows["prompt_ids"], rows["completion_ids"], strict=True)), pad)
     batch["weights"] = torch.tensor(rows["weight"], dtype=torch.float32)
     return batch
 
@@ -47,7 +47,7 @@ def pair_batch(rows: dict[str, list[Any]], pad: int) -> Batch:
     """A micro-batch of B pairs as 2B sequences: first the chosen, then the rejected ones, as in TRL."""
     chosen = zip(rows["prompt_ids"], rows["chosen_ids"], strict=True)
     rejected = zip(rows["prompt_ids"], rows["rejected_ids"], strict=True)
-    batch = _padded([*chosen, *rejected], pad)
+    batch = padded([*chosen, *rejected], pad)
     for name, column in (("p", "p_chosen"), ("weights", "weight")):
         batch[name] = torch.tensor(rows[column], dtype=torch.float32)
     for column in ("ref_chosen_logps", "ref_rejected_logps"):
@@ -56,7 +56,8 @@ def pair_batch(rows: dict[str, list[Any]], pad: int) -> Batch:
     return batch
 
 
-def _padded(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> Batch:
+def padded(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> Batch:
+    """(prompt, completion) ids as tensors, padded on the right."""
     width = max(len(prompt) + len(completion) for prompt, completion in pairs)
     ids = torch.full((len(pairs), width), pad, dtype=torch.long)
     attention = torch.zeros(len(pairs), width, dtype=torch.long)
@@ -67,6 +68,9 @@ def _padded(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> B
         attention[row, :end] = 1
         completion_mask[row, start:end] = True
     return {"ids": ids, "attention": attention, "completion": completion_mask}
+
+
+_padded = padded  # the name under which ppo_learner.py still imports it
 
 
 @dataclass(frozen=True)

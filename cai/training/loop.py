@@ -76,7 +76,7 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
             args=method.arguments(output_dir=str(workspace.partial), **arguments),
             train_dataset=rows,
             processing_class=tokenizer,
-            peft_config=_peft_config(config.lora, method),
+            peft_config=adapter(config.lora, **method.lora),
         )
         _run(trainer)
         return _publish(trainer, base, encoded, method)
@@ -104,19 +104,19 @@ def _dtype(value: Any) -> torch.dtype:
     return value if isinstance(value, torch.dtype) else getattr(torch, value or "float32")
 
 
-def _peft_config(lora: LoraConfig | None, method: Method) -> Any:
-    """peft's form of the adapter that the configuration asks for."""
+def adapter(lora: LoraConfig | None, **more: Any) -> Any:
+    """peft's form of the adapter that the configuration asks for; ``more`` has the last word."""
     if lora is None:
         return None
     from peft import LoraConfig as PeftLoraConfig
 
-    return PeftLoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        **method.lora,
-    )
+    settings = {
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+    }
+    return PeftLoraConfig(**(settings | more))
 
 
 def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int) -> dict[str, Any]:

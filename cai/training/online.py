@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from cai.engines.sampler import open_sampler
 from cai.errors import TrainingError
-from cai.trainconfig import GroupConfig, LoraConfig
+from cai.trainconfig import GroupConfig
 from cai.training import quiet
 from cai.training import rollouts as rolled
 from cai.training.checkpoint import Workspace, spent_before
@@ -119,7 +119,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     import datasets
 
     from cai.training.device import settings, use_fast_attention
-    from cai.training.loop import load_language_model, load_tokenizer
+    from cai.training.loop import adapter, load_language_model, load_tokenizer
     from cai.training.online_trainers import TRAINERS, Run
 
     config = job.config
@@ -139,7 +139,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
         args=arguments(output_dir=str(workspace.partial), **_arguments(job, device)),
         train_dataset=datasets.Dataset.from_dict({"prompt": [str(task) for step in picked for task in step]}),
         processing_class=load_tokenizer(job.policy),  # its own: TRL gives it a padding token
-        peft_config=_adapter(config.lora),
+        peft_config=adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0),
     )
 
 
@@ -181,21 +181,6 @@ def _arguments(job: GroupJob, device: Any) -> dict[str, Any]:
         "report_to": "none",
         "disable_tqdm": True,
     }
-
-
-def _adapter(lora: LoraConfig | None) -> Any:
-    """peft's form of the adapter that the configuration asks for. Without dropout, as everywhere here."""
-    if lora is None:
-        return None
-    from peft import LoraConfig as PeftLoraConfig
-
-    return PeftLoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=0.0,
-        target_modules=lora.target_modules,
-    )
 
 
 def _steps(job: GroupJob, trainer: Any) -> None:
