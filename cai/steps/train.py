@@ -19,7 +19,7 @@ from cai.statistics import preference
 from cai.statistics.intervals import interval
 from cai.steps.run import Run
 from cai.training.dpo import train_dpo
-from cai.training.result import TrainResult
+from cai.training.result import GUARD, TrainResult
 from cai.training.reward import is_held_out, train_reward
 from cai.training.rows import Example
 from cai.training.sft import train_sft
@@ -179,6 +179,9 @@ def _record(
     A count is exact: its interval is itself. A figure of the training is a mean over its recent updates.
     """
     exact = {"rows": result.rows, "steps": result.steps, "tokens": result.tokens, **(counts or {})}
+    if result.guard is not None:
+        exact[GUARD + result.guard] = 1
+        run.progress.say(f"{stage}: stopped by {result.guard} after {result.steps} steps")
     exact |= {f"left_out_{reason.replace(' ', '_')}": n for reason, n in result.left_out.items()}
     scores = {name: Score(n, n, n, n) for name, n in exact.items()} | _figures(result) | dict(measured or {})
     run.folder.record_metrics({f"{stage}/{name}": score for name, score in scores.items()}, drop=f"{stage}/")
@@ -188,5 +191,5 @@ def _record(
 def _figures(result: TrainResult) -> dict[str, Score]:
     """Mean of each figure over the recent updates, with Student's t interval; nothing of a single update."""
     names = [name for name in result.metrics if name != "learning_rate"]  # a setting, not a finding
-    found = {name: interval([update[name] for update in result.recent]) for name in names}
+    found = {name: interval([u[name] for u in result.recent if name in u]) for name in names}
     return {name: score for name, score in found.items() if score is not None}

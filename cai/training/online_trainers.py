@@ -37,7 +37,7 @@ from cai.training.checkpoint import Workspace
 from cai.training.online_figures import mean, measure, sampled_logprobs
 from cai.training.ppo import tripped
 from cai.training.ppo_state import rollouts_file
-from cai.training.result import NOTHING, Spent, Watch
+from cai.training.result import GUARD, NOTHING, Spent, Watch
 from cai.training.rollouts import Rate, Rollout, Score, Task, Wanted
 
 
@@ -148,7 +148,7 @@ class _GroupTrainer(Trainer):
         self._finite("kl", self._figures["kl"])
         guard = tripped(self.run.config, self._figures, self.run.history)
         if guard is not None:
-            self.run.history.append({**self._figures, f"stopped_by_{guard}": 1.0})
+            self.run.history.append({**self._figures, GUARD + guard: 1.0})
             raise GuardTripped(guard)
         self._loss = 0.0
         return output

@@ -33,6 +33,8 @@ class Spent:
 
 NOTHING = Spent()
 
+GUARD = "stopped_by_"  # in the last update of a training that a guard has ended
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -75,9 +77,20 @@ class TrainResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The mean of every figure over the recent updates."""
-        last = self.recent
-        return {key: sum(entry[key] for entry in last) / len(last) for key in (last[-1] if last else {})}
+        """The mean of every figure over the recent updates that have it."""
+        values = {key: [entry[key] for entry in self.recent if key in entry] for key in self._names()}
+        return {key: sum(found) / len(found) for key, found in values.items()}
+
+    @property
+    def guard(self) -> str | None:
+        """The guard that ended the training early, such as "max_kl"; its last update names it."""
+        last = self.history[-1] if self.history else {}
+        return next((key.removeprefix(GUARD) for key in last if key.startswith(GUARD)), None)
+
+    def _names(self) -> list[str]:
+        """What the last updates report, in order, but for the guard's mark."""
+        seen = dict.fromkeys(key for entry in self.recent for key in entry)
+        return [key for key in seen if not key.startswith(GUARD)]
 
     def to_json(self) -> dict[str, Any]:
         """The result without its paths, which depend on where the run folder lies."""
