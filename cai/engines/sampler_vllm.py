@@ -10,6 +10,7 @@ that model and optimizer fit beside it (not run on a GPU so far).
 from __future__ import annotations
 
 import gc
+import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from cai.engines.checkpoint import cache_bytes_per_token, has_gpu
 from cai.engines.local import TextSide
 from cai.engines.sampler import POLICY_ADAPTER, Draw, check_room
 from cai.engines.vllm_settings import (
+    BLOCK,
     CACHE_TOKENS,
     affinity,
     engine_arguments,
@@ -134,8 +136,14 @@ class VLLMSampler:
 def _arguments(folder: Path, dtype: str, max_model_len: int | None, gpu: bool) -> dict[str, Any]:
     config = ModelConfig.model_validate({"name": str(folder), "dtype": dtype, "max_model_len": max_model_len})
     arguments = engine_arguments(config, folder, gpu)
+    per_token = cache_bytes_per_token(folder, arguments["dtype"])
     if gpu:
-        arguments["kv_cache_memory_bytes"] = CACHE_TOKENS * cache_bytes_per_token(folder, arguments["dtype"])
+        arguments["kv_cache_memory_bytes"] = CACHE_TOKENS * per_token
+    elif "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        # As many rows as can run at once, each in whole blocks; one more row for what vLLM keeps back.
+        row = -(-arguments["max_model_len"] // BLOCK) * BLOCK * per_token
+        most = (arguments["max_num_seqs"] + 1) * row
+        arguments["kv_cache_memory_bytes"] = min(arguments["kv_cache_memory_bytes"], most)
     # The distribution that was sampled from, after the temperature; vLLM's default is the one before it.
     return {**arguments, "logprobs_mode": "processed_logprobs"}
 

@@ -33,7 +33,7 @@ from cai.training.loop import load_tokenizer
 from cai.training.ppo_learner import Figures, Learner
 from cai.training.ppo_state import load_state, rl_key, rollouts_file, save_state
 from cai.training.processes import Processes
-from cai.training.result import Progress, TrainingStopped, TrainResult, Watch
+from cai.training.result import GUARD, Progress, TrainingStopped, TrainResult, Watch
 from cai.training.rollouts import Rollout, Score, Task
 from cai.types import Failure, Prompt
 
@@ -97,7 +97,7 @@ class Session:
 def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tokenizer = load_tokenizer(job.policy)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
-    learner = _learner(job, tokenizer)
+    learner = _learner(job, tokenizer, max(len(task.ids) for task in tasks))
     if job.config.prompts % learner.processes.count:
         raise TrainingError(
             f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
@@ -117,9 +117,11 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
         return _finish(session, failures, time.monotonic() - started)
 
 
-def _learner(job: PPOJob, tokenizer: Any) -> Learner:
+def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
     config = job.config
-    actors = load_actors(job.policy, job.critic, config, job.seed)
+    # The kind of attention is chosen by the longest prompt that there is, not that there might be.
+    shaped = config.model_copy(update={"max_prompt_tokens": longest_prompt})
+    actors = load_actors(job.policy, job.critic, shaped, job.seed)
     optimizer = torch.optim.AdamW(
         [
             {"params": actors.policy_parameters},  # the learner sets each step's rates
@@ -141,7 +143,7 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> None:
         figures = learner.learn(step, rollouts, s.tasks)
         guard = tripped(config, figures, learner.history)
         if guard is not None:
-            figures[f"stopped_by_{guard}"] = 1.0
+            figures[GUARD + guard] = 1.0
         learner.history.append(figures)
         learner.adapt(figures)
         if watch.progress is not None and learner.processes.first:

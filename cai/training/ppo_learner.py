@@ -23,6 +23,7 @@ from cai.training.batches import Batch, _padded
 from cai.training.ppo_losses import importance_weights, policy_loss, value_loss
 from cai.training.processes import Processes
 from cai.training.rollouts import Rollout, Task
+from cai.training.schedule import cuts
 
 Figures = dict[str, float]
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
@@ -114,10 +115,12 @@ class Learner:
         return plan
 
     def _micro(self, lengths: Sequence[int], rows: Sequence[int]) -> list[list[int]]:
-        """Micro-batches of nearly equal length, the longest first."""
+        """Micro-batches of nearly equal length, the longest first, cut where padding costs least."""
         ordered = sorted(rows, key=lambda row: (-lengths[row], row))
-        size = self.config.micro_batch_size
-        return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        runs = cuts(
+            [lengths[row] for row in ordered], self.config.micro_batch_size, self.actors.device.overhead
+        )
+        return [ordered[start:end] for start, end in runs]
 
     def _experience(
         self, kept: Sequence[Rollout], tasks: Sequence[Task], minibatches: Sequence[Sequence[int]]
