@@ -70,9 +70,6 @@ def padded(pairs: Sequence[tuple[Sequence[int], Sequence[int]]], pad: int) -> Ba
     return {"ids": ids, "attention": attention, "completion": completion_mask}
 
 
-_padded = padded  # the name under which ppo_learner.py still imports it
-
-
 @dataclass(frozen=True)
 class Updates(torch.utils.data.Dataset[list[Batch]]):
     """Item ``i`` is update ``i``: its micro-batches, ready for the model."""

@@ -27,13 +27,13 @@ from cai.training import quiet
 from cai.training import rollouts as rolled
 from cai.training.actors import load_actors, stored_dtype
 from cai.training.advantages import KLController
-from cai.training.checkpoint import Workspace
+from cai.training.checkpoint import Workspace, spent_before
 from cai.training.interrupt import stop_requests
 from cai.training.loop import load_tokenizer
 from cai.training.ppo_learner import Figures, Learner
 from cai.training.ppo_state import load_state, rl_key, rollouts_file, save_state
 from cai.training.processes import Processes
-from cai.training.result import GUARD, Progress, TrainingStopped, TrainResult, Watch
+from cai.training.result import GUARD, NOTHING, Progress, Spent, TrainingStopped, TrainResult, Watch
 from cai.training.rollouts import Rollout, Score, Task
 from cai.types import Failure, Prompt
 
@@ -109,12 +109,11 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
             job.config.sampler, Path(job.policy), learner.actors.policy, longest, learner.processes.count
         )
         session = Session(job, workspace, learner, tokenizer, tasks, sampler)
-        started = time.monotonic()
         try:
-            _steps(session, watch, stop)
+            spent = _steps(session, watch, stop)
         finally:
             sampler.close()
-        return _finish(session, failures, time.monotonic() - started)
+        return _finish(session, failures, spent)
 
 
 def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
@@ -135,10 +134,15 @@ def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
     return Learner(actors, optimizer, config, int(pad), job.seed, Processes.here(), controller)
 
 
-def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> None:
-    """From the newest checkpoint to the last step, a tripped guard, or a request to stop."""
+def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
+    """From the newest checkpoint to the last step, a tripped guard, or a request to stop. → the cost."""
     config, learner, started = s.job.config, s.learner, time.monotonic()
-    for step in range(_resume(s), config.steps):
+    first, earlier = _resume(s)
+
+    def spent() -> Spent:
+        return earlier + Spent(learner.tokens, time.monotonic() - started)
+
+    for step in range(first, config.steps):
         rollouts = _rollouts(s, step)
         figures = learner.learn(step, rollouts, s.tasks)
         guard = tripped(config, figures, learner.history)
@@ -153,27 +157,29 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> None:
         last = guard is not None or step + 1 == config.steps
         stopped = not last and stop()
         if learner.processes.first and (stopped or (not last and (step + 1) % config.save_steps == 0)):
-            save_state(s.workspace, step + 1, learner.parameters, learner.optimizer, learner.history)
+            state = (learner.parameters, learner.optimizer, learner.history)
+            save_state(s.workspace, step + 1, *state, spent=spent())
         if stopped:
             raise TrainingStopped(
                 f"PPO stopped after step {step + 1} of {config.steps}; a checkpoint is saved. "
                 "Run the same command again to go on from there."
             )
         if guard is not None:
-            return
+            break
+    return spent()
 
 
-def _resume(s: Session) -> int:
-    """Load the newest checkpoint, if any. → the step to go on with."""
+def _resume(s: Session) -> tuple[int, Spent]:
+    """Load the newest checkpoint, if any. → the step to go on with, and what came before it has cost."""
     newest = s.workspace.newest()
     if newest is None:
-        return 0
+        return 0, NOTHING
     folder, record = newest
     load_state(folder, s.learner.parameters, s.learner.optimizer)
     for figures in record["history"]:
         s.learner.history.append(figures)
         s.learner.adapt(figures)
-    return int(record["step"])
+    return int(record["step"]), spent_before(record)
 
 
 def _rollouts(s: Session, step: int) -> list[Rollout]:
@@ -202,15 +208,15 @@ def tripped(config: RolloutConfig, figures: Figures, history: Sequence[Figures])
     return None
 
 
-def _finish(s: Session, failures: Sequence[Failure], seconds: float) -> TrainResult:
+def _finish(s: Session, failures: Sequence[Failure], spent: Spent) -> TrainResult:
     """Publish the weights, with the rollouts of every step beside them."""
     history = s.learner.history
     result = TrainResult(
         path=s.workspace.out,
         steps=len(history),
         rows=len(history) * s.job.config.prompts,
-        tokens=s.learner.tokens,
-        seconds=seconds,
+        tokens=spent.tokens,
+        seconds=spent.seconds,
         history=tuple(history),
         failures=tuple(failures),
     )

@@ -19,7 +19,7 @@ from cai.errors import TrainingError
 from cai.trainconfig import PPOConfig
 from cai.training.actors import Actors
 from cai.training.advantages import KLController, gae, moments, token_rewards, whiten
-from cai.training.batches import Batch, _padded
+from cai.training.batches import Batch, padded
 from cai.training.ppo_losses import importance_weights, policy_loss, value_loss
 from cai.training.processes import Processes
 from cai.training.rollouts import Rollout, Task
@@ -267,7 +267,7 @@ class Learner:
 
     def _batch(self, rows: Sequence[Pair]) -> Batch:
         device = self.actors.head.weight.device
-        return {name: tensor.to(device) for name, tensor in _padded(rows, self.pad).items()}
+        return {name: tensor.to(device) for name, tensor in padded(rows, self.pad).items()}
 
 
 def _padded_responses(kept: Sequence[Rollout]) -> tuple[Tensor, Tensor]:
