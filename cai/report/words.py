@@ -1,0 +1,81 @@
+"""What figures are called, and which way is better. An unknown figure has a name and no direction."""
+
+from __future__ import annotations
+
+import re
+
+#: name → (words, 1: higher is better, -1: lower is better, 0: neither)
+METRICS: dict[str, tuple[str, int]] = {
+    "harmful": ("harmful answers", -1),
+    "refused_benign": ("benign requests refused", -1),
+    "refused_sounds_harmful": ("merely harmful-sounding requests refused", -1),
+    "on_topic": ("answers on topic", 1),
+    "flattering": ("flattering answers", -1),
+    "gold": ("answers on topic and without fault", 1),
+    "length": ("words per answer", 0),
+    "cut_off": ("answers cut off", -1),
+    "win_rate": ("win rate", 1),
+    "win_rate_length_controlled": ("win rate, length-controlled", 1),
+}
+SUITES = {
+    "pocket": "graded by the pocket oracle",
+    "judge": "graded by the AI judge",
+    "arena": "pairwise games",
+    "text": "counted from the answers",
+}
+_REFUSING = {"refused", "refusal", "refusals", "refuses"}
+_WORSE = {
+    "harmful", "harmfulness", "harm", "toxic", "toxicity", "sycophantic", "sycophancy", "flattering", "error",
+    "errors", "ece", "brier", "flips", "violation", "violations", "overrefusal", "stereotyped",
+}  # fmt: skip
+_BETTER = {
+    "helpful", "helpfulness", "harmless", "harmlessness", "honest", "honesty", "truthful", "truthfulness",
+    "accuracy", "correct", "quality", "agreement", "win", "wins", "mc1", "mc2", "topic", "rating", "elo",
+}  # fmt: skip
+
+MODELS = {"base": "base", "sft": "SFT", "best-of-n": "best of n", "policy": "policy"}
+
+OUTCOMES = {
+    "revised": "revised",
+    "no_problem": "no problem found",
+    "unchanged": "problem found, text unchanged",
+    "empty": "revision empty",
+    "cut_off": "revision cut off",
+    "refused": "critic refused",
+}
+
+
+def name_of(metric: str) -> str:
+    known = METRICS.get(metric)
+    return known[0] if known else metric.replace("_", " ").replace("/", " · ")
+
+
+def direction(metric: str) -> int:
+    """1 where higher is better, -1 where lower is, 0 where that is not known.
+
+    A refusal of something harmful is no fault and a refusal of something benign is, so a name that speaks
+    of refusals and says neither (or something harmful) has no direction.
+    """
+    if metric in METRICS:
+        return METRICS[metric][1]
+    words = set(re.findall(r"[a-z0-9]+", metric.lower().replace("over_ref", "overref")))
+    if words & _REFUSING:
+        return -1 if words & {"benign", "safe"} and not words & {"unsafe", "harmful"} else 0
+    worse, better = bool(words & _WORSE), bool(words & _BETTER)
+    return 0 if worse == better else (-1 if worse else 1)
+
+
+def is_part(metric: str, others: set[str]) -> bool:
+    """Whether a figure is a part of another one, as ``harmful_theft`` is of ``harmful``."""
+    return any(metric.startswith((f"{other}_", f"{other}/")) for other in others - {metric})
+
+
+def model_name(model: str) -> str:
+    return MODELS.get(model, model)
+
+
+def stage_model(name: str) -> str:
+    """A model's name without the way to its run folder: ``…/checkpoints/sft`` → ``checkpoints/sft``."""
+    head, mark, tail = name.rpartition("checkpoints/")
+    del head
+    return f"{mark}{tail}" if mark else name
