@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cai import cli_human
+from cai import cli_human, cli_report
 from cai.errors import CaiError, UsageError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app = typer.Typer(
 train = typer.Typer(help="Train on what a run folder holds.", no_args_is_help=True)
 app.add_typer(train, name="train")
 app.add_typer(cli_human.app)
+app.add_typer(cli_report.app)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one setting.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -112,6 +113,7 @@ _stage(
     "Best-of-n of the SFT model on held-out prompts, beside the trained policies.",
     ["answer-best-of-n", "grade"],
 )
+_stage("monitor", "Failure modes: what a training made worse beside what it was for.", ["monitor"])
 _stage("sft", "Fine-tune on the revisions.", ["sft"], train)
 _stage("dpo", "Direct preference optimisation on the labels.", ["dpo", "watch"], train)
 _stage("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)

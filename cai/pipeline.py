@@ -14,6 +14,7 @@ from cai.steps.best import step_best_answer, step_best_sample, step_best_select
 from cai.steps.evaluate import step_answer, step_grade
 from cai.steps.feedback import step_generate, step_label, step_revise, step_sample, step_select
 from cai.steps.mix import step_mix
+from cai.steps.monitor import step_monitor
 from cai.steps.rl import step_grpo, step_ppo, step_rloo
 from cai.steps.run import Run
 from cai.steps.train import step_best_sft, step_dpo, step_reward, step_sft
@@ -43,6 +44,7 @@ STEPS: dict[str, Step] = {
     "answer-policy": partial(step_answer, stage="policy"),
     "grade": step_grade,
     "watch": step_watch,
+    "monitor": step_monitor,
 }
 
 SUPERVISED = ("generate", "revise", "answer-base", "select", "sft")

@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"launch", "summary", "authoring"},
     {"rounds"},
-    {"cli_human"},
+    {"cli_human", "cli_report"},
     {"cli"},
     {"__main__"},
 ]
