@@ -90,7 +90,7 @@ def signed(value: float) -> str:
 
 def between(score: Score, plus: bool = False) -> str:
     show = signed if plus else number
-    return f"[{show(score.low)}, {show(score.high)}]"
+    return f"[{show(score.low)},\u00a0{show(score.high)}]"
 
 
 def count(value: float) -> str:

@@ -65,7 +65,7 @@ def principle_table(material: Material) -> Table | None:
         tally = tallies[name]
         rows.append(
             (
-                Cell(visible(name), visible(excerpt(texts.get(name, ""), 110))),
+                Cell(visible(name), visible(excerpt(texts.get(name, ""), 180))),
                 count_cell(len(tally.asked)),
                 score_cell(clustered_proportion(tally.problem, tally.asked)),
                 score_cell(clustered_proportion(tally.revised, tally.asked)),

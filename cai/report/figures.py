@@ -25,7 +25,7 @@ def before_after(rows: Sequence[Row], models: Sequence[str]) -> Figure | None:
     def paint(figure: Any) -> None:
         axes = figure.add_subplot()
         for line, row in enumerate(shares):
-            axes.text(0, line - 0.34, name_of(row.metric), va="center", ha="left", fontsize=10.5)
+            axes.text(0, line - 0.34, name_of(row.metric), va="center", ha="left", fontsize=11.5)
             for place, model in enumerate(shown):
                 if model in row.scores:
                     at = line - 0.1 + place * 0.4 / max(1, len(shown) - 1)

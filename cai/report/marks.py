@@ -47,7 +47,7 @@ def legend(figure: Any, entries: Sequence[tuple[str, Style]]) -> None:
         Line2D([], [], color=look.colour, marker=look.marker, linestyle="", markersize=5.5, markeredgewidth=0)
         for _, look in entries
     ]
-    short = sum(len(label) + 5 for label, _ in entries) < 62
+    short = sum(len(label) + 5 for label, _ in entries) < 56
     figure.legend(
         marks,
         [label for label, _ in entries],

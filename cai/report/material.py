@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +55,7 @@ class Material:
     answers: dict[str, list[Answer]]
     tables: dict[str, list[dict[str, Any]]]
     training: dict[str, dict[str, Any]]
-    rounds: tuple[RunFolder, ...]
+    round: int  # whose policy this is, the first being 1
     notes: tuple[str, ...]
 
     def setting(self, *path: str) -> Any:
@@ -82,7 +82,7 @@ def read_material(path: Path) -> Material:
         constitution = reader.attempt(
             "constitution.yaml", lambda: load_constitution(path / "constitution.yaml"), None
         )
-    return Material(
+    material = Material(
         folder=folder,
         name=path.resolve().name,
         config=_mapping(reader.attempt("config.yaml", lambda: _yaml(path / "config.yaml"), {})),
@@ -97,9 +97,31 @@ def read_material(path: Path) -> Material:
         answers=_answers(folder, reader),
         tables={name: reader.table(folder, name, dict) for name in TABLES},
         training=_training(folder, reader),
-        rounds=reader.attempt("rounds.json", folder.rounds, (folder,)),
-        notes=tuple(reader.notes),
+        round=1,
+        notes=(),
     )
+    newest = _newest(material, reader)
+    return replace(newest, notes=tuple(reader.notes))
+
+
+def _newest(material: Material, reader: _Reader) -> Material:
+    """Of a run of several rounds, the policy is that of the last one; base and SFT model are the first's."""
+    alone: tuple[RunFolder, ...] = (material.folder,)
+    rounds = reader.attempt("rounds.json", material.folder.rounds, alone)
+    last = RunFolder(rounds[-1].path)
+    if len(rounds) < 2 or not last.path.is_dir():
+        return material
+
+    def policies(metrics: dict[str, Score]) -> dict[str, Score]:
+        return {key: s for key, s in metrics.items() if key.startswith("eval/") and key.endswith("/policy")}
+
+    name = f"{last.path.name}/metrics.json"
+    found = policies(reader.attempt(name, last.read_metrics, {}))
+    if not found:
+        return material
+    metrics = {k: s for k, s in material.metrics.items() if k not in policies(material.metrics)}
+    answers = {**material.answers, "policy": reader.table(last, "eval_policy", answer_from)}
+    return replace(material, metrics=metrics | found, answers=answers, round=len(rounds))
 
 
 class _Reader:

@@ -77,7 +77,7 @@
       make("td", {}, flips(judgement) ? "flips" : ""));
     const head = ["principle", "a shown first", "b shown first", "order"].map((name) => make("th", { scope: "col" }, name));
     const table = make("table", {},
-      make("caption", {}, "P(a preferred) by principle and order of showing"),
+      make("caption", {}, make("span", {}, "P(a preferred) by principle and order of showing")),
       make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...label.j.map(row)));
     const verdict = label.p === null ? `unscored: ${label.u ?? ""}` : `P(a preferred) = ${label.p.toFixed(2)}`;
     return make("div", { class: "pair" },
@@ -228,7 +228,7 @@
     options("change", "any", [["changed", "changed"], ["unchanged", "unchanged"]]);
     form().hidden = false;
     filter();
-    follow();
+    addEventListener("load", () => setTimeout(follow)); // after the browser's own jump, which drops the focus
     form().addEventListener("submit", (event) => event.preventDefault());
     form().addEventListener("input", () => { filter(); remember(); });
     form().addEventListener("reset", () => setTimeout(() => { filter(); remember(); }));

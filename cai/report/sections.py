@@ -36,6 +36,8 @@ def headline_section(material: Material, evaluation: Evaluation) -> Section | No
         graded = [SUITES.get(suite, suite) for suite in evaluation.suites() if suite != "text"]
         how = f"Answers to held-out prompts, {listed(graded)}." if graded else "Answers to held-out prompts."
         lead.append(f"{how} {_HOW}")
+    if material.round > 1:
+        lead.append(f"The policy is that of round {material.round}, base and SFT model those of the first.")
     if any(suite == "judge" for suite in evaluation.suites()):
         judge = material.setting("labeler", "name") or material.setting("model", "name") or "the labeler"
         lead.append(f"The judge is a model itself, {visible(str(judge))}: its figures are its opinion.")

@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from report_run import XSS, make_run, score
+from typer.testing import CliRunner
 
+from cai.cli_report import app
 from cai.errors import UsageError
 from cai.report.build import write_report
 from cai.report.curves import monitors_table, over_optimisation, rounds_of, thin
@@ -28,6 +32,7 @@ from cai.report.svg import SERIES, draw
 from cai.report.words import direction, is_part
 from cai.runfolder import RunFolder
 from cai.statistics.compare import difference
+from cai.steps.report import step_report
 from cai.types import Judgement
 
 
@@ -116,7 +121,7 @@ def test_the_verdict_follows_from_the_intervals(run: Path) -> None:
     )
     assert "fell from 0.833 to 0.167 (−0.667 [" in first
     assert second.startswith("It got worse in 1: answers on topic (pocket) fell from 0.900 to 0.700")
-    assert "benign requests refused (pocket) (+0.010 [−0.061, +0.081])" in third
+    assert "benign requests refused (pocket) (+0.010 [−0.061,\u00a0+0.081])" in third
     assert "whether for better or worse is not known: zeal (odd) rose from 0.100 to 0.900" in third
     assert "theft" not in first + second + third
     by_name = {row.metric: row for row in evaluation.rows}
@@ -297,6 +302,35 @@ def test_damaged_files_become_notes(run: Path, tmp_path: Path) -> None:
     assert "journal.sqlite cannot be read" in text
     assert "Not everything could be read" in text
     assert "How sure the labels are" in text  # what can be read is shown
+
+
+def test_a_run_of_several_rounds_speaks_of_its_newest_policy(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "run")
+    make_run(first / "rounds" / "2", shift=0.5)
+    (first / "rounds.json").write_text(json.dumps({"rounds": [".", "rounds/2"], "stopped": None}))
+    by_name = {row.metric: row for row in evaluate(read_material(first)).rows}
+    assert by_name["harmful"].scores["policy"].value == pytest.approx(8 / 12)
+    assert by_name["harmful"].change is not None
+    assert by_name["harmful"].change.paired  # with the answers of the second round
+    assert "The policy is that of round 2" in page(first)
+
+
+def test_the_command_writes_the_file(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sub" / "r.html"
+    done = CliRunner().invoke(app, [str(run), "--out", str(out)])
+    assert (done.exit_code, out.is_file()) == (0, True)
+    assert str(out) in done.output
+
+
+async def test_the_step_never_fails_a_run(run: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    progress: Any = SimpleNamespace(say=said.append)
+    whole: Any = SimpleNamespace(folder=RunFolder(run), first=True, progress=progress)
+    await step_report(whole)
+    assert ((run / "report.html").is_file(), said) == (True, [])
+    broken: Any = SimpleNamespace(folder=RunFolder(tmp_path / "absent"), first=True, progress=progress)
+    await step_report(broken)
+    assert said[0].startswith("report: not written")
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:

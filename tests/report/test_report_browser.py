@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 from report_run import CALM, XSS, make_run
 
 from cai.report.build import write_report
@@ -79,6 +79,10 @@ def opened(context: BrowserContext, address: str) -> Page:
     return page
 
 
+def field(page: Page, label: str) -> Locator:
+    return page.locator("#filters").get_by_label(label, exact=True)
+
+
 def test_scripts_in_texts_never_run(browser: Browser, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", XSS, prompts=len(XSS))
     file = folder / "constitution.yaml"
@@ -116,26 +120,27 @@ def test_filters_search_and_permalinks(browser: Browser, calm: str) -> None:
         expect(cards).to_have_count(20)
         page.locator("#more").click()
         expect(cards).to_have_count(40)
-        page.get_by_label("Kind").select_option(label="held-out answers")
+        field(page, "Kind").select_option(label="held-out answers")
         expect(found).to_have_text("40 of 80 samples")
-        page.get_by_label("Outcome").select_option("cut_off")
+        field(page, "Outcome").select_option("cut_off")
         expect(found).to_have_text("1 of 80 samples")
         expect(cards.locator(".id")).to_have_text("h-1")
         page.get_by_role("button", name="Reset").click()
         expect(found).to_have_text("80 samples")
-        page.get_by_label("Kind").select_option("revision")
-        page.get_by_label("Text", exact=True).select_option("unchanged")
+        field(page, "Kind").select_option("revision")
+        field(page, "Text").select_option("unchanged")
         expect(found).to_have_text("14 of 80 samples")  # every third of 40
-        page.get_by_label("Tag").select_option("theme:0")
-        page.get_by_label("Search").fill("KETTLE sure")
+        field(page, "Tag").select_option("theme:0")
+        field(page, "Search in all texts").fill("KETTLE sure")
         expect(found).to_have_text("14 of 80 samples")
         page.reload()  # the address remembers the filters
         expect(found).to_have_text("14 of 80 samples")
-        expect(page.get_by_label("Search")).to_have_value("KETTLE sure")
+        expect(field(page, "Search in all texts")).to_have_value("KETTLE sure")
         cards.nth(2).locator("summary").click()
         cards.nth(2).get_by_role("link", name="Link to this sample").click()
         expect(page).to_have_url(f"{calm}#{cards.nth(2).get_attribute('id')}")
         elsewhere = opened(context, page.url)
+        elsewhere.bring_to_front()
         expect(elsewhere.locator("#list .sample[open] .id")).to_have_text("t-6")
         expect(elsewhere.locator("#list .sample[open] summary")).to_be_focused()
 
@@ -150,7 +155,7 @@ def test_a_sample_shows_what_changed_and_what_was_judged(browser: Browser, calm:
         expect(card.locator(".principle").first).to_contain_text("The assistant")
         expect(card.locator(".pair")).to_contain_text("P(a preferred) =")
         expect(card.locator(".pair tbody td.number")).to_have_count(2)
-        page.get_by_label("Kind").select_option("answer")
+        field(page, "Kind").select_option("answer")
         card = page.locator(".sample").first
         card.locator("summary").click()
         assert card.locator(".beside .who").all_inner_texts() == ["base", "SFT", "policy", "policy of other"]
