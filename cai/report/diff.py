@@ -19,14 +19,12 @@ def pieces(first: str, second: str) -> list[Piece]:
     left, right = _WORD.findall(first), _WORD.findall(second)
     matcher = SequenceMatcher(None, left, right, autojunk=max(len(left), len(right)) > ANCHORS)
     runs: list[tuple[str, str, str]] = []  # common, only in the first, only in the second
-    for kind, i, j, k, m in matcher.get_opcodes():
+    codes = matcher.get_opcodes()
+    for place, (kind, i, j, k, m) in enumerate(codes):
         old, new = "".join(left[i:j]), "".join(right[k:m])
-        if kind != "equal":
-            runs.append(("", old, new))
-        elif old.strip() or not runs:
-            runs.append((old, "", ""))
-        else:  # a space between two changes is no common ground
-            runs.append(("", old, new))
+        # A space or a comma between two changes is no common ground.
+        bare = 0 < place < len(codes) - 1 and not any(letter.isalnum() for letter in old)
+        runs.append((old, "", "") if kind == "equal" and not bare else ("", old, new))
     found: list[Piece] = []
     old = new = ""
     for common, removed, added in (*runs, ("end", "", "")):

@@ -7,6 +7,7 @@
     revised: "revised", no_problem: "no problem found", unchanged: "problem found, text unchanged",
     empty: "revision empty", cut_off: "cut off", refused: "critic refused",
   };
+  const SCROLLS = { class: "wide", role: "region", tabindex: "0" };
   const KINDS = { revision: "revisions and labels", answer: "held-out answers" };
   const KINDS_OF_BADGE = { revised: "badge revised", "order flips": "badge flips", "cut off": "badge flips" };
   const root = document.documentElement;
@@ -51,8 +52,9 @@
   const badge = (text) => make("span", { class: KINDS_OF_BADGE[text] ?? "badge" }, text);
   const text = (...children) => make("div", { class: "text", dir: "auto" }, ...children);
   const who = (...children) => make("p", { class: "who" }, ...children);
-  const said = (name, words, note) => make("div", { class: "said" }, who(name, note ? " " : "", note ? badge(note) : ""), text(words));
-  const p = (value) => (value === null ? "–" : value.toFixed(2));
+  const said = (name, words, note) =>
+    make("div", { class: "said" }, who(name, note ? " " : "", note ? badge(note) : ""), text(words));
+  const p = (value) => (value === null ? "–" : value.toFixed(3));
 
   const marked = (pieces) => pieces.map(([sign, words]) =>
     (sign === 0 ? words : make(sign < 0 ? "del" : "ins", {}, words)));
@@ -79,11 +81,11 @@
     const table = make("table", {},
       make("caption", {}, make("span", {}, "P(a preferred) by principle and order of showing")),
       make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...label.j.map(row)));
-    const verdict = label.p === null ? `unscored: ${label.u ?? ""}` : `P(a preferred) = ${label.p.toFixed(2)}`;
+    const verdict = label.p === null ? `unscored: ${label.u ?? ""}` : `P(a preferred) = ${label.p.toFixed(3)}`;
     return make("div", { class: "pair" },
       who(`label by ${label.by} · ${verdict}`),
       make("div", { class: "beside" }, side("a"), side("b")),
-      label.j.length ? make("div", { class: "wide", role: "region", tabindex: "0", "aria-label": "Label probabilities" }, table) : "");
+      label.j.length ? make("div", { ...SCROLLS, "aria-label": "Label probabilities" }, table) : "");
   }
 
   function body(item) {
@@ -91,7 +93,8 @@
     if (item.k === "revision") {
       parts.push(said("first answer", item.s), ...item.r.map((one, i) => round(one, i + 1)), ...item.l.map(pair));
     } else {
-      parts.push(make("div", { class: "beside" }, ...item.a.map(([name, words, cut]) => said(name, words, cut ? "cut off" : ""))));
+      const answers = item.a.map(([name, words, cut]) => said(name, words, cut ? "cut off" : ""));
+      parts.push(make("div", { class: "beside" }, ...answers));
     }
     parts.push(make("a", { class: "link", href: `#sample-${item.i}` }, "Link to this sample"));
     return make("div", { class: "body" }, ...parts);
@@ -161,7 +164,8 @@
   };
 
   const form = () => byId("filters");
-  const chosen = () => Object.fromEntries(Object.keys(TESTS).map((name) => [name, form().elements[name].value.trim()]).filter(([, value]) => value));
+  const chosen = () => Object.fromEntries(
+    Object.keys(TESTS).map((name) => [name, form().elements[name].value.trim()]).filter(([, value]) => value));
 
   function filter() {
     const wanted = Object.entries(chosen());

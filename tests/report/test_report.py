@@ -177,6 +177,7 @@ def test_a_difference_holds_both_texts() -> None:
     assert "".join(text for sign, text in found if sign <= 0) == one
     assert "".join(text for sign, text in found if sign >= 0) == other
     assert [text for sign, text in found if sign] == ["cat", "dog", "a", "the", ".", "!"]
+    assert pieces("one, two three", "1, 2 three")[:2] == [(-1, "one, two"), (1, "1, 2")]  # no island
     assert pieces("", "new") == [(1, "new")]
     assert pieces("same", "same") == [(0, "same")]
 
