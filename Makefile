@@ -19,7 +19,7 @@ run: $(STAMP)
 
 test: $(STAMP)
 	tools/browser.sh
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 test-fast: $(STAMP)
 	python -m pytest -m "not slow"

@@ -10,8 +10,8 @@ of the 4-bit file: a little worse than the original's.
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 DEFAULT = Path(__file__).parent.parent / ".cache" / "smollm2"
@@ -44,11 +44,14 @@ def ensure(folder: Path = DEFAULT) -> Path:
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    unfinished = folder.with_name(folder.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    model.save_pretrained(unfinished)
-    tokenizer.save_pretrained(unfinished)
-    unfinished.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A folder of its own: two processes may be at this at the same time, and the first to finish wins.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as home:
+        unfinished = Path(home) / folder.name
+        model.save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        if not folder.exists():
+            unfinished.rename(folder)
     return folder
 
 

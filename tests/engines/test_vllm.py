@@ -119,6 +119,20 @@ def resident():
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
+@pytest.fixture
+def all_cores():
+    """This process on every core, also where the tests share them out (conftest.py)."""
+    import torch
+
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    yield
+    torch.set_num_threads(threads)
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.usefixtures("all_cores")
 def test_close_frees_and_another_model_loads(tiny_model, tmp_path):
     import torch
 
