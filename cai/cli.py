@@ -10,14 +10,14 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cai import cli_human, cli_report
+from cai import cli_eval, cli_human, cli_report
+from cai.cli_walk import finish, resolve, walk
 from cai.errors import CaiError, UsageError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app = typer.Typer(
 train = typer.Typer(help="Train on what a run folder holds.", no_args_is_help=True)
 app.add_typer(train, name="train")
 app.add_typer(cli_human.app)
+app.add_typer(cli_eval.app)
 app.add_typer(cli_report.app)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=V", help="Override one setting.")]
@@ -74,7 +75,7 @@ def run(
         "seed": seed,
         "rounds.count": rounds,
     }
-    resolved = _resolve(config, set, flags)
+    resolved = resolve(config, set, flags)
     from cai import launch, summary
     from cai.rounds import execute_rounds
 
@@ -82,7 +83,7 @@ def run(
     if dry_run:
         summary.show_plan(resolved, folder)
         return
-    _finish(lambda progress: execute_rounds(resolved, folder, progress), folder, json, quiet)
+    finish(lambda progress: execute_rounds(resolved, folder, progress), folder, json, quiet)
 
 
 def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
@@ -94,7 +95,7 @@ def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) ->
         if not file.exists():
             raise UsageError(f"{run}: not a run folder (no config.yaml); cai run makes one")
         flags = {"method": name} if "watch" in steps else {}
-        _walk(_resolve(file, set, flags), run, steps, json, quiet)
+        walk(resolve(file, set, flags), run, steps, json, quiet)
 
 
 _stage("generate", "The policy answers the prompts.", ["generate"])
@@ -166,7 +167,7 @@ def try_(
 ) -> None:
     """Show one prompt's response, critiques and revisions: for authoring a constitution."""
     flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
-    resolved = _resolve(None, set, flags)
+    resolved = resolve(None, set, flags)
     from cai import authoring
 
     authoring.show_try(resolved, prompt)
@@ -183,7 +184,7 @@ def test(
 ) -> None:
     """Unit tests for a constitution: its own examples through critic and labeler."""
     flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
-    resolved = _resolve(None, set, flags)
+    resolved = resolve(None, set, flags)
     from cai import authoring
     from cai.progress import for_stream
 
@@ -206,39 +207,6 @@ def env() -> None:
     from cai.summary import environment
 
     typer.echo(environment())
-
-
-def _resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
-    from cai.settings import resolve
-
-    given = {name: value for name, value in flags.items() if value is not None}
-    return resolve(config, sets or [], given, os.environ)
-
-
-def _walk(config: Any, folder: Path, steps: list[str], json: bool, quiet: bool) -> None:
-    from cai import launch
-
-    _finish(lambda progress: launch.execute(config, folder, steps, progress), folder, json, quiet)
-
-
-def _finish(work: Callable[[Any], Any], folder: Path, json: bool, quiet: bool) -> None:
-    """Do the work, say what came of it, and exit 3 where items were quarantined.
-
-    Of several processes the first speaks; a launcher takes any other code than 0 for a crash of them all.
-    """
-    from cai import launch, summary
-    from cai.progress import for_stream
-
-    try:
-        done = work(for_stream(quiet or json))
-    except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
-        raise
-    rank, count = launch.process()
-    if rank == 0:
-        summary.show(done, as_json=json)
-    if count == 1 and any(each.read_failures() for each in done.rounds()):
-        raise typer.Exit(3)
 
 
 def main() -> None:

@@ -93,12 +93,28 @@ class LabelConfig(Section):
         return value
 
 
+Column = Annotated[str, Field(pattern=r"^[^/\s]+$")]
+
+
 class EvaluateConfig(SamplingConfig):
-    """Before and after on held-out prompts."""
+    """Before and after on held-out prompts, and the suites beyond that (``cai eval``)."""
 
     prompts: str | None = Field(None, description="file or dataset; null: held-out prompts of the run")
     limit: Positive = 200
     temperature: Temperature = 1.0
+    judge: Model | None = Field(None, description="who grades answers; default: the labeler")
+    suites: tuple[str, ...] = Field(
+        (), description="suites at the end of a run: a name, or name=FILE with its data"
+    )
+    items: Positive | None = Field(None, description="items of a suite's own data at most, drawn by the seed")
+    models: dict[Column, Model] = Field({}, description="further models that the suites measure, by name")
+    baseline: str | None = Field(
+        None, description="whom win rates are against; default: base, else the first"
+    )
+    axes: dict[Column, str] = Field(
+        {"harmless": "harmless", "helpful": "helpful"},
+        description="what answers are compared in: a name and the constitution that says it",
+    )
 
 
 class MonitorConfig(Section):

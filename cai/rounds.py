@@ -19,6 +19,8 @@ from cai.launch import execute
 from cai.pipeline import steps_of
 from cai.progress import Progress
 from cai.runfolder import ROUNDS, RunFolder
+from cai.steps.evaluate import proof
+from cai.steps.report import tell
 from cai.tables import response_from
 from cai.types import Score
 
@@ -59,6 +61,7 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFold
         if reason is not None:
             progress.say(f"stopped after round {number}: {reason}")
             break
+    tell(done[0].path, progress)
     return done[0]
 
 
@@ -80,7 +83,7 @@ def of_round(config: RunConfig, number: int, done: Sequence[RunFolder]) -> RunCo
 def read(number: int, folder: RunFolder, method: str) -> Round:
     """What the rules look at, from a finished round's folder."""
     metrics = folder.read_metrics()
-    suite = next(key.split("/")[1] for key in metrics if key.startswith("eval/"))
+    suite = proof(metrics)
 
     def value(key: str) -> float | None:
         return metrics[key].value if key in metrics else None
@@ -123,7 +126,8 @@ def record(folders: Sequence[RunFolder], rounds: Sequence[Round], reason: str | 
     first = folders[0]
     scores: dict[str, Score] = {}
     for folder, r in zip(folders, rounds, strict=True):
-        evaluated = {k: v for k, v in folder.read_metrics().items() if k.startswith("eval/")}
+        metrics = folder.read_metrics()
+        evaluated = {k: v for k, v in metrics.items() if k.startswith(f"eval/{proof(metrics)}/")}
         scores |= {f"rounds/{r.number}/{key.removeprefix('eval/')}": s for key, s in evaluated.items()}
     first.record_metrics(scores, drop="rounds/")
     homes = [str(folder.path.relative_to(first.path)) for folder in folders]

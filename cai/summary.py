@@ -17,6 +17,8 @@ from cai.launch import versions
 from cai.pipeline import steps_of
 from cai.promptsets import load_prompts
 from cai.runfolder import ROUNDS, RunFolder
+from cai.steps.evaluate import proof
+from cai.summary_suites import tables
 from cai.templates import Templates
 from cai.types import Message, Prompt, Score
 from cai.words import visible
@@ -43,12 +45,16 @@ def show(folder: RunFolder, as_json: bool) -> None:
         _mixture(metrics),
         _before_after(metrics),
         _rounds(metrics),
+        tables(folder),
+        _tripped(folder),
         _repeated(metrics),
         _failures(folder),
     )
     for line in (line for lines in told for line in lines):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
+    if (folder.path / "report.html").exists():
+        typer.echo(f"report: {folder.path / 'report.html'}")
     rounds = folder.rounds()
     if len(rounds) > 1:
         typer.echo(f"newest policy: {rounds[-1].checkpoint('policy')}")
@@ -89,10 +95,10 @@ def _mixture(metrics: dict[str, Score]) -> list[str]:
 
 def _before_after(metrics: dict[str, Score]) -> list[str]:
     rows: dict[str, dict[str, Score]] = {}
-    suite = ""
+    suite = proof(metrics)
     for key, score in metrics.items():
-        if key.startswith("eval/"):
-            _, suite, metric, stage = key.split("/")
+        if key.startswith(f"eval/{suite}/"):
+            _, _, metric, stage = key.split("/")
             rows.setdefault(metric, {})[stage] = score
     if not rows:
         return []
@@ -123,6 +129,16 @@ def _rounds(metrics: dict[str, Score]) -> list[str]:
             cells = "".join(f"{_cell(rows[metric].get(number)):<22}" for number in numbers)
             lines.append(f"  {word:<32}{cells}")
     return lines
+
+
+def _tripped(folder: RunFolder) -> list[str]:
+    """Monitors that tripped, of the newest round."""
+    newest = folder.rounds()[-1]
+    if not newest.table("monitors").exists():
+        return []
+    found = [row for row in newest.read_table("monitors", dict) if row["tripped"]]
+    lines = [f"  {row['name']} ({row['stage']}): {row['text']}" for row in found]
+    return ["", "tripped monitors", *lines] if lines else []
 
 
 def _cell(score: Score | None) -> str:

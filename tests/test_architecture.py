@@ -21,9 +21,10 @@ LAYERS: list[set[str]] = [
     {"training", "evaluation", "human", "report"},
     {"models", "steps"},
     {"pipeline"},
-    {"launch", "summary", "authoring"},
+    {"launch", "summary", "summary_suites", "targets", "authoring"},
     {"rounds"},
-    {"cli_human", "cli_report"},
+    {"cli_walk"},
+    {"cli_eval", "cli_human", "cli_report"},
     {"cli"},
     {"__main__"},
 ]

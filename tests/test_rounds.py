@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cai import cli, summary, tables
+from cai import cli_walk, summary, tables
 from cai.config import RoundsConfig, RunConfig
 from cai.constitution import load_constitution
 from cai.journal import Journal
@@ -155,7 +155,7 @@ def test_what_is_quarantined_in_a_later_round_is_told_and_is_exit_code_3(
     assert first.rounds() == (first, second)
     assert second.rounds() == (second,)
     with pytest.raises(typer.Exit) as ended:
-        cli._finish(lambda progress: first, first.path, json=False, quiet=True)
+        cli_walk.finish(lambda progress: first, first.path, json=False, quiet=True)
     assert ended.value.exit_code == 3
     said = capsys.readouterr().out
     assert "1 quarantined (failures.jsonl of each round)" in said

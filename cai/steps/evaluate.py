@@ -6,6 +6,7 @@ and grading are two steps, so that grading loads its model once, after every mod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from cai import models
@@ -21,6 +22,14 @@ from cai.types import Failure, Prompt, Response, Score
 Trained = Literal["base", "sft", "policy"]
 #: Who is compared; metrics.json says ``eval/<suite>/<metric>/<stage>`` for each. best-of-n: steps/best.py.
 STAGES: tuple[str, ...] = (*get_args(Trained), "best-of-n")
+
+#: The suites of this proof, of which a run has one; any other name after ``eval/`` is of steps/suites.py.
+PROOF = ("pocket", "judge")
+
+
+def proof(metrics: Mapping[str, Score]) -> str | None:
+    """Which suite graded a run; None where nothing was graded."""
+    return next((name for name in PROOF if any(k.startswith(f"eval/{name}/") for k in metrics)), None)
 
 
 def model_of(run: Run, stage: Trained) -> ModelConfig:
@@ -54,11 +63,12 @@ async def step_grade(run: Run) -> None:
     present = [stage for stage in STAGES if run.folder.table(f"eval_{stage}").exists()]
     pocket = (run.config.evaluate.prompts or "").startswith("pocket:")
     grade = _grade_by_oracle if pocket else _grade_by_judge
+    suite = "pocket" if pocket else "judge"
     scores: dict[str, Score] = {}
     for stage in present:
         for metric, score in (await grade(run, stage)).items():
-            scores[f"eval/{'pocket' if pocket else 'judge'}/{metric}/{stage}"] = score
-    run.folder.record_metrics(scores, drop="eval/")
+            scores[f"eval/{suite}/{metric}/{stage}"] = score
+    run.folder.record_metrics(scores, drop=f"eval/{suite}/")
 
 
 async def _grade_by_oracle(run: Run, stage: str) -> dict[str, Score]:
@@ -70,7 +80,7 @@ async def _grade_by_oracle(run: Run, stage: str) -> dict[str, Score]:
 
 async def _grade_by_judge(run: Run, stage: str) -> dict[str, Score]:
     answers = run.folder.read_table(f"eval_{stage}", response_from)
-    engine = run.models.engine(models.labeler(run.config))
+    engine = run.models.engine(models.judge(run.config))
 
     async def work(answer: Response) -> judge.Verdict:
         return await judge.judge_answer(answer.prompt, answer.text, engine, run.templates)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
+from cai.progress import Progress
 from cai.report.build import write_report
 from cai.steps.run import Run
 
 
 async def step_report(run: Run) -> None:
     """Everything in the run folder → report.html."""
-    if not run.first:
-        return
+    if run.first:
+        await asyncio.to_thread(tell, run.folder.path, run.progress)
+
+
+def tell(path: Path, progress: Progress) -> None:
+    """Write the report of the run at ``path``; what stands in its way is said, not raised."""
     try:
-        report = await asyncio.to_thread(write_report, run.folder.path)
+        report = write_report(path)
     except Exception as error:  # the model is trained and every figure is on disk: that must not be lost
-        run.progress.say(f"report: not written ({error}); cai report {run.folder.path} tries again")
+        progress.say(f"report: not written ({error}); cai report {path} tries again")
         return
     for note in report.notes:
-        run.progress.say(f"report: {note}")
+        progress.say(f"report: {note}")

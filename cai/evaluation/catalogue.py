@@ -1,0 +1,66 @@
+"""The suites by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from cai.errors import UsageError
+from cai.evaluation.bench import Measure
+from cai.words import did_you_mean, one_of
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """``module`` in ``suites/`` measures it; ``data``: what its file holds, None where it needs none."""
+
+    name: str
+    module: str
+    what: str
+    data: str | None = None
+
+    @property
+    def measure(self) -> Measure:
+        found: Measure = import_module(f"cai.evaluation.suites.{self.module}").measure
+        return found
+
+
+_ALL = (
+    Suite("winrate", "winrate", "answers against the baseline's, raw and length-controlled"),
+    Suite("arena", "arena", "every model against every other: ratings by axis"),
+)
+FILES = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".xlsx", ".txt", ".yaml"}
+SUITES = {suite.name: suite for suite in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A suite as a user asks for it: ``xstest=prompts.csv``."""
+
+    suite: Suite
+    data: str | None
+
+    def check(self) -> None:
+        """Raises UsageError when the data are a file that is not there."""
+        if self.data is None:
+            return
+        path = Path(self.data)
+        if path.suffix in FILES and not path.exists():
+            raise UsageError(f"suite {self.suite.name}: there is no file {path}")
+
+
+def wanted(text: str) -> Wanted:
+    """Read ``name`` or ``name=FILE``.
+
+    Raises:
+        UsageError: no such suite, or it needs data and has none.
+    """
+    name, _, data = text.partition("=")
+    suite = SUITES.get(name.strip())
+    if suite is None:
+        suggestion = did_you_mean(name, list(SUITES)) or f"; there are {one_of(list(SUITES), 'and')}"
+        raise UsageError(f"suite {name!r} is not known{suggestion}")
+    if suite.data is not None and not data.strip():
+        raise UsageError(f"suite {suite.name} needs data: --suite {suite.name}=FILE, {suite.data}")
+    return Wanted(suite, data.strip() or None)

@@ -1,0 +1,68 @@
+"""What suites found, on the terminal: one table per suite, models as columns."""
+
+from __future__ import annotations
+
+import typer
+
+from cai.evaluation.catalogue import SUITES
+from cai.runfolder import RunFolder
+from cai.steps.evaluate import PROOF
+from cai.steps.suites import read_record
+from cai.types import Score
+
+
+def catalogue() -> str:
+    """The suites, one per line."""
+    return "\n".join(
+        f"  {s.name:<14}{s.what}{f' (=FILE: {s.data})' if s.data else ''}" for s in SUITES.values()
+    )
+
+
+def show(folder: RunFolder, as_json: bool) -> None:
+    """Tables of every suite that was measured in ``folder``, or metrics.json on standard output."""
+    if as_json:
+        typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
+        return
+    for line in tables(folder):
+        typer.echo(line)
+    typer.echo(f"\nfolder: {folder.path}   (cai report {folder.path} shows it)")
+
+
+def tables(folder: RunFolder) -> list[str]:
+    """The lines of all suites, but the one that proves a run, which the run's own summary shows."""
+    found: dict[str, dict[str, dict[str, Score]]] = {}
+    record = read_record(folder)
+    for key, score in folder.read_metrics().items():
+        _, *parts = key.split("/")
+        if key.startswith("eval/") and (parts[0] in record or parts[0] not in PROOF):
+            metric = "/".join(parts[1:-1])
+            found.setdefault(parts[0], {}).setdefault(metric, {})[parts[-1]] = score
+    lines: list[str] = []
+    for suite, rows in found.items():
+        about = record.get(suite, {})
+        judge = f", graded by {about['judge']}" if about.get("judge") else ""
+        lines += ["", f"{suite}{judge}; 95 % intervals"]
+        lines += _table(rows, list(about.get("models", {})))
+        lines += [f"  {note}" for note in about.get("notes", [])]
+    return lines
+
+
+def _table(rows: dict[str, dict[str, Score]], order: list[str]) -> list[str]:
+    present = {model for row in rows.values() for model in row}
+    models = [model for model in order if model in present] + sorted(present - set(order))
+    wide = max(26, *(len(model) + 2 for model in models))
+    lines = [" " * 34 + "".join(f"{model:<{wide}}" for model in models)]
+    for metric, row in rows.items():
+        cells = "".join(f"{_cell(row.get(model)):<{wide}}" for model in models)
+        n = sorted({score.n for score in row.values()})
+        counted = str(n[0]) if len(n) == 1 else f"{n[0]} to {n[-1]}"
+        lines.append(f"  {metric.replace('_', ' '):<32}{cells}n={counted}")
+    return lines
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return "–"
+    if abs(score.value) >= 100:
+        return f"{score.value:.0f} [{score.low:.0f}, {score.high:.0f}]"
+    return f"{score.value:.3f} [{score.low:.2f}, {score.high:.2f}]"
