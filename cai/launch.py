@@ -20,12 +20,12 @@ from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
 from cai.engines.load import backend, model_path
 from cai.errors import CaiError, UsageError
-from cai.reading import read_rows
 from cai.journal import Journal, digest
 from cai.models import Models
 from cai.pipeline import STEPS
 from cai.progress import Progress, Silent
 from cai.promptsets import require_prompts
+from cai.reading import read_rows
 from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
 from cai.steps.suites import check_suites

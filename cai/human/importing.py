@@ -21,8 +21,8 @@ from cai.human.fields import Row
 from cai.human.formats import TOOLS, named, own
 from cai.human.formats.base import Format, Read
 from cai.human.pairs import Options, Refusal, Vote, check, fingerprint, require_utf8, to_preference
-from cai.reading import read_rows
 from cai.human.report import STAGE, ImportReport, Tally
+from cai.reading import read_rows
 from cai.rows import Unreadable
 from cai.runfolder import RunFolder
 from cai.types import Preference
