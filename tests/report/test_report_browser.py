@@ -150,15 +150,15 @@ def test_a_sample_shows_what_changed_and_what_was_judged(browser: Browser, calm:
         page = opened(context, calm)
         card = page.locator(".sample", has_text="t-1").first
         card.locator("summary").press("Enter")
-        assert "No" in card.locator("ins").all_text_contents()
-        assert "Sure" in card.locator("del").all_text_contents()
+        expect(card.get_by_text("No", exact=True).and_(card.locator("ins")).first).to_be_visible()
+        expect(card.get_by_text("Sure", exact=True).and_(card.locator("del")).first).to_be_visible()
         expect(card.locator(".principle").first).to_contain_text("The assistant")
         expect(card.locator(".pair")).to_contain_text("P(a preferred) =")
         expect(card.locator(".pair tbody td.number")).to_have_count(2)
         field(page, "Kind").select_option("answer")
         card = page.locator(".sample").first
         card.locator("summary").click()
-        assert card.locator(".beside .who").all_inner_texts() == ["base", "SFT", "policy", "policy of other"]
+        expect(card.locator(".beside .who")).to_have_text(["base", "SFT", "policy", "policy of other"])
 
 
 def test_the_page_reads_without_a_script(browser: Browser, calm: str) -> None:
