@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.common import Done, cai
 
-METHODS = ("dpo", "best-of-n", "rloo", "grpo", "ppo")
+METHODS = ("best-of-n", "rloo", "grpo", "ppo", "dpo")  # DPO last: its watch needs a reward model
 METRICS = ("harmful", "refused_benign", "on_topic", "gold")
 PROMISED = ("dpo", "ppo")
 

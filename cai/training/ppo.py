@@ -118,6 +118,7 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
 
 def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
     config = job.config
+    processes = Processes.here()  # before a model is loaded: it chooses this process's device
     # The kind of attention is chosen by the longest prompt that there is, not that there might be.
     shaped = config.model_copy(update={"max_prompt_tokens": longest_prompt})
     actors = load_actors(job.policy, job.critic, shaped, job.seed)
@@ -131,7 +132,7 @@ def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
     )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     controller = KLController(config.kl_coef, config.kl_target, config.kl_horizon)
-    return Learner(actors, optimizer, config, int(pad), job.seed, Processes.here(), controller)
+    return Learner(actors, optimizer, config, int(pad), job.seed, processes, controller)
 
 
 def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
@@ -155,7 +156,7 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
             more = {"tokens": float(learner.tokens), "tokens_per_second": speed}
             watch.progress(step + 1, config.steps, {**figures, **more})
         last = guard is not None or step + 1 == config.steps
-        stopped = not last and stop()
+        stopped = not last and learner.processes.any(stop())
         if learner.processes.first and (stopped or (not last and (step + 1) % config.save_steps == 0)):
             state = (learner.parameters, learner.optimizer, learner.history)
             save_state(s.workspace, step + 1, *state, spent=spent())

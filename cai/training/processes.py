@@ -49,6 +49,10 @@ class Processes:
         torch.distributed.all_reduce(summed)
         return summed.to(value.device)
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; all must ask."""
+        return here if self.count == 1 else bool(self.sum(torch.tensor(float(here))) > 0)
+
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over all processes."""
         if self.count == 1:

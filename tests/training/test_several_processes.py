@@ -27,23 +27,19 @@ PROMPTS = [Prompt(f"p{i}", (Message("user", f"Question {i}?"),)) for i in range(
 def a_run_folder(home: Path, model: Path) -> RunFolder:
     """As far as the responses, its SFT checkpoint ``model``; the reward is a function."""
     (home / "mine.py").write_text(
-        "def short(prompts, responses):\n    return [-0.1 * len(r) for r in responses]\n"
+        "import os\nfrom pathlib import Path\n\n\ndef short(prompts, responses):\n"
+        f"    Path({str(home)!r}, 'scored-by-' + os.environ.get('RANK', '0')).touch()\n"
+        "    return [-0.1 * len(r) for r in responses]\n"
     )
     lines = [json.dumps({"prompt": p.messages[0].content}) for p in PROMPTS]
     (home / "prompts.jsonl").write_text("\n".join(lines))
-    ppo = {
-        "steps": 2,
-        "prompts": 4,
-        "max_tokens": 6,
-        "sampler": "transformers",
-        "dtype": "float32",
-        "epochs": 1,
-    }
+    steps = {"steps": 2, "prompts": 4, "max_tokens": 6, "sampler": "transformers", "dtype": "float32"}
     settings = {
         "model": str(model),
         "prompts": str(home / "prompts.jsonl"),
         "reward": [{"source": f"{home / 'mine.py'}:short"}],
-        "ppo": ppo,
+        "ppo": {**steps, "epochs": 1},
+        "rloo": {**steps, "group_size": 2},
     }
     folder = RunFolder(home / "run")
     shutil.copytree(model, folder.checkpoint("sft"))
@@ -54,13 +50,29 @@ def a_run_folder(home: Path, model: Path) -> RunFolder:
     return folder
 
 
-def test_two_processes_train_and_one_writes(tiny_model: Path, tmp_path: Path) -> None:
-    folder = a_run_folder(tmp_path, tiny_model)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [sys.executable, *launcher, "-m", "cai", "train", "ppo", str(folder.path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+def launched(launcher: list[str], method: str, folder: RunFolder) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *launcher, "-m", "cai", "train", method, str(folder.path)]
+    home = folder.path.parent
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("run folder:") == 1
+    return done
+
+
+def test_accelerate_launches_rloo(tiny_model: Path, tmp_path: Path) -> None:
+    folder = a_run_folder(tmp_path, tiny_model)
+    accelerate = ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+    done = launched(accelerate, "rloo", folder)
+    assert done.stderr.count("[1/2] rloo") == 1
+    assert folder.read_metrics()["rloo/steps"].value == 2
+    rows = folder.read_table("overoptimisation", dict)
+    assert [(row["method"], row["step"], row["proxy_n"]) for row in rows] == [("rloo", 0, 8), ("rloo", 1, 8)]
+    assert [(tmp_path / f"scored-by-{rank}").exists() for rank in (0, 1, 2)] == [True, True, False]
+
+
+def test_two_processes_train_and_one_writes(tiny_model: Path, tmp_path: Path) -> None:
+    folder = a_run_folder(tmp_path, tiny_model)
+    done = launched(["torch.distributed.run", "--standalone", "--nproc-per-node=2"], "ppo", folder)
     assert done.stderr.count("[1/2] ppo") == done.stderr.count("[2/2] watch") == 1
     metrics = folder.read_metrics()
     assert metrics["ppo/steps"].value == 2 and metrics["ppo/rows"].value == 8
