@@ -59,34 +59,52 @@ async def answers(run: Run, stage: Trained) -> Results[Response]:
 
 
 async def step_grade(run: Run) -> None:
-    """eval_*.parquet → ``eval/…`` in metrics.json, for every stage that has answered."""
+    """eval_*.parquet → ``eval/…`` in metrics.json, for every stage that has answered.
+
+    The tables get a column ``<suite>/<metric>`` for every figure, empty where it is not about the prompt, so
+    that two stages can be compared prompt by prompt.
+    """
     present = [stage for stage in STAGES if run.folder.table(f"eval_{stage}").exists()]
-    pocket = (run.config.evaluate.prompts or "").startswith("pocket:")
-    grade = _grade_by_oracle if pocket else _grade_by_judge
-    suite = "pocket" if pocket else "judge"
+    suite = "pocket" if (run.config.evaluate.prompts or "").startswith("pocket:") else "judge"
+    grade = _grade_by_oracle if suite == "pocket" else _grade_by_judge
     scores: dict[str, Score] = {}
     for stage in present:
-        for metric, score in (await grade(run, stage)).items():
-            scores[f"eval/{suite}/{metric}/{stage}"] = score
+        found, values = await grade(run, stage)
+        scores |= {f"eval/{suite}/{metric}/{stage}": score for metric, score in found.items()}
+        _keep_values(run, stage, suite, values)
     run.folder.record_metrics(scores, drop=f"eval/{suite}/")
 
 
-async def _grade_by_oracle(run: Run, stage: str) -> dict[str, Score]:
+Graded = tuple[dict[str, Score], dict[str, Mapping[str, float | bool]]]  # scores, and values by prompt id
+
+
+async def _grade_by_oracle(run: Run, stage: str) -> Graded:
     from cai.evaluation import pocket
 
     answers = run.folder.read_table(f"eval_{stage}", response_from)
-    return pocket.scores([(answer.prompt, answer.text) for answer in answers])
+    scores = pocket.scores([(answer.prompt, answer.text) for answer in answers])
+    return scores, {answer.prompt.id: pocket.values(answer.prompt, answer.text) for answer in answers}
 
 
-async def _grade_by_judge(run: Run, stage: str) -> dict[str, Score]:
+async def _grade_by_judge(run: Run, stage: str) -> Graded:
     answers = run.folder.read_table(f"eval_{stage}", response_from)
     engine = run.models.engine(models.judge(run.config))
 
-    async def work(answer: Response) -> judge.Verdict:
-        return await judge.judge_answer(answer.prompt, answer.text, engine, run.templates)
+    async def work(answer: Response) -> tuple[str, judge.Verdict]:
+        return answer.prompt.id, await judge.judge_answer(answer.prompt, answer.text, engine, run.templates)
 
     items = [(answer.prompt.id, answer) for answer in answers]
     results = await ask_all(run, f"grade-{stage}", engine, items, work)
     failures: list[Failure] = results.failures
     run.folder.record_failures({f"grade-{stage}"}, failures)
-    return judge.scores(results.done)
+    scores = judge.scores([verdict for _, verdict in results.done])
+    return scores, {prompt: judge.values(verdict) for prompt, verdict in results.done}
+
+
+def _keep_values(run: Run, stage: str, suite: str, values: Mapping[str, Mapping[str, float | bool]]) -> None:
+    names = sorted({name for of_prompt in values.values() for name in of_prompt})
+    rows = []
+    for answer in run.folder.read_table(f"eval_{stage}", response_from):
+        own = values.get(answer.prompt.id, {})
+        rows.append(response_row(answer) | {f"{suite}/{name}": own.get(name) for name in names})
+    run.folder.write_table(f"eval_{stage}", rows)
