@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cai import __version__, models
 from cai.config import RunConfig
@@ -71,7 +72,8 @@ def execute(
         KeyboardInterrupt: Ctrl-C; likewise.
     """
     walked = list(steps)
-    check(config, training=not MEASURING.issuperset(walked))
+    measuring = MEASURING.issuperset(walked)
+    check(config, training=not measuring)
     rank, count = process()
     walked = walked if count == 1 else _shared(walked, rank, count)
     first = rank == 0
@@ -82,7 +84,9 @@ def execute(
     folder = RunFolder(path)
     with folder.locked() if first else nullcontext(), _told_plainly(folder):
         if first:
-            _write_inputs(folder, config, dump(constitution))
+            # To measure a run is not to change what it was asked for.
+            if not (measuring and (folder.path / "config.yaml").exists()):
+                _write_inputs(folder, config, dump(constitution))
             point_latest(folder.path)
         with closing(Journal(folder.journal)) as journal:
             told = progress if first else Silent()
@@ -153,7 +157,8 @@ def check(config: RunConfig, training: bool = True) -> None:
 
 
 async def _walk(run: Run, steps: list[str]) -> None:
-    timings = _read_manifest(run.folder).get("seconds", {})
+    before = _read_manifest(run.folder)
+    timings = before.get("seconds", {})
     try:
         for number, name in enumerate(steps, 1):
             run.progress.say(f"[{number}/{len(steps)}] {name}")
@@ -161,7 +166,7 @@ async def _walk(run: Run, steps: list[str]) -> None:
             await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
             if run.first:
-                _write_manifest(run, timings)
+                _write_manifest(run, timings, before)
     finally:
         await run.models.close()
 
@@ -173,26 +178,27 @@ def _write_inputs(folder: RunFolder, config: RunConfig, constitution: str) -> No
     folder.write_text("constitution.yaml", constitution)
 
 
-def _write_manifest(run: Run, seconds: dict[str, float]) -> None:
+def _write_manifest(run: Run, seconds: dict[str, float], before: dict[str, Any]) -> None:
+    """``before``: what the commands before this one wrote; the models that they used stay named."""
     manifest = {
         "cai": __version__,
         "python": platform.python_version(),
         "packages": versions(),
         "seed": run.config.seed,
-        "config": digest(run.config.model_dump(mode="json")),
+        "config": digest((run.folder.path / "config.yaml").read_text(encoding="utf-8")),
         "constitution": run.constitution.fingerprint,
-        "models": run.models.fingerprints(),
+        "models": before.get("models", {}) | run.models.fingerprints(),
         "seconds": seconds,
     }
     run.folder.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")
 
 
-def _read_manifest(folder: RunFolder) -> dict[str, dict[str, float]]:
+def _read_manifest(folder: RunFolder) -> dict[str, Any]:
     path = folder.path / "manifest.json"
     if not path.exists():
         return {}
     try:
-        manifest: dict[str, dict[str, float]] = json.loads(path.read_text())
+        manifest: dict[str, Any] = json.loads(path.read_text())
     except ValueError:
         return {}
     return manifest

@@ -9,7 +9,7 @@ from typing import Any
 
 from cai.report.blocks import Cell, Table, cells, score_cell
 from cai.report.material import Material
-from cai.report.words import is_part, name_of
+from cai.report.words import is_part, model_name, name_of
 from cai.types import Score
 
 #: What is drawn of a training, the most telling first.
@@ -139,15 +139,17 @@ def monitors_table(material: Material) -> tuple[Table | None, list[str]]:
             measured = score_cell(Score(value, low, high, 0), with_n=False)
         elif value is not None:
             measured = cells(value)[0]
+        model = model_name(str(row.get("stage") or ""))
         bad = bool(row.get("tripped"))
-        state = Cell("tripped", tone="warn") if bad else Cell("quiet")
-        rows.append((Cell(name.replace("_", " "), text), state, measured, *cells(limit)))
+        state = (
+            Cell("tripped", tone="warn") if bad else Cell("quiet" if value is not None else "not measured")
+        )
+        rows.append((Cell(name.replace("_", " "), text), Cell(model), state, measured, *cells(limit)))
         if bad:
-            tripped.append(name.replace("_", " "))
+            tripped.append(f"{name.replace('_', ' ')} ({model})" if model else name.replace("_", " "))
     if rows:
-        return Table(
-            "Monitors of failure modes; 95\u00a0% intervals", ("monitor", "", "value", "limit"), tuple(rows)
-        ), tripped
+        title = "Monitors of failure modes, each model against the base; 95\u00a0% intervals"
+        return Table(title, ("monitor", "model", "", "value", "limit"), tuple(rows)), tripped
     found = {k.removeprefix("monitor/"): s for k, s in material.metrics.items() if k.startswith("monitor/")}
     lines = [
         (Cell(key.replace("_", " ").replace("/", " · ")), score_cell(score)) for key, score in found.items()

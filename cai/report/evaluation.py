@@ -203,7 +203,7 @@ def suite_table(evaluation: Evaluation, suite: str, parts: bool) -> Table | None
         line += [change_cell(row.change, row.tone)] if compared else []
         line += cells(next(iter(row.scores.values())).n) if alike else []
         lines.append(tuple(line))
-    what = "Parts of the figures above" if parts else SUITES.get(suite, f"suite {suite}")
+    what = f"{'parts of the figures ' if parts else ''}{SUITES.get(suite, f'of the suite {suite}')}"
     last = (
         (f"{model_name(str(evaluation.after))} − {model_name(str(evaluation.before))}",) if compared else ()
     )

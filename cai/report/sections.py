@@ -18,7 +18,12 @@ _HOW = (
     "called better or worse only where the interval of the difference leaves out zero; of twenty figures "
     "without any change, one does so by chance. Where values per prompt are known, the difference is paired."
 )
-_AXES = (("harmful", "refused_benign"), ("harmless", "helpful"), ("harmlessness", "helpfulness"))
+# By suite: what one axis of the frontier costs the other. The first pair that was measured is drawn.
+_AXES = (
+    ("arena", "harmless", "helpful"),
+    ("pocket", "harmful", "refused_benign"),
+    ("judge", "harmful", "refused_benign"),
+)
 
 
 def headline_section(material: Material, evaluation: Evaluation) -> Section | None:
@@ -45,10 +50,10 @@ def headline_section(material: Material, evaluation: Evaluation) -> Section | No
 
 
 def _frontier(evaluation: Evaluation) -> Block | None:
-    found: dict[str, Row] = {row.metric: row for row in evaluation.rows}
-    for x, y in _AXES:
-        if x in found and y in found and found[x].suite == found[y].suite:
-            return figures.frontier(found[x], found[y], evaluation.models)
+    found: dict[tuple[str, str], Row] = {(row.suite, row.metric): row for row in evaluation.rows}
+    for suite, x, y in _AXES:
+        if (suite, x) in found and (suite, y) in found:
+            return figures.frontier(found[suite, x], found[suite, y], evaluation.models)
     return None
 
 

@@ -20,7 +20,8 @@ METRICS: dict[str, tuple[str, int]] = {
 SUITES = {
     "pocket": "graded by the pocket oracle",
     "judge": "graded by the AI judge",
-    "arena": "pairwise games",
+    "arena": "ratings from games of all against all (Elo, the baseline at 1,000)",
+    "winrate": "win rates against the baseline, both orders averaged",
     "text": "counted from the answers",
 }
 _REFUSING = {"refused", "refusal", "refusals", "refuses"}

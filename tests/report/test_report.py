@@ -217,16 +217,22 @@ def test_series_over_training_and_rounds() -> None:
 
 def test_tripped_monitors_stand_beside_the_verdict(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
-    names = ("name", "tripped", "value", "low", "high", "limit", "text")
-    loud = ("verbosity", True, 2.0, 1.8, 2.2, 1.5, "Twice as long.")
-    calm = ("refusals", False, 0.1, 0.0, 0.2, 0.2, "")
-    rows = [dict(zip(names, row, strict=True)) for row in (loud, calm)]
+    names = ("name", "stage", "tripped", "value", "low", "high", "limit", "text")
+    loud = ("verbosity", "policy", True, 2.0, 1.8, 2.2, 1.5, "Twice as long.")
+    calm = ("refusals", "policy", False, 0.1, 0.0, 0.2, 0.2, "")
+    none = ("shift", "sft", False, None, None, None, 0.75, "not measured: no labels")
+    rows = [dict(zip(names, row, strict=True)) for row in (loud, calm, none)]
     RunFolder(folder).write_table("monitors", rows)
     table, tripped = monitors_table(read_material(folder))
-    assert tripped == ["verbosity"]
+    assert tripped == ["verbosity (policy)"]
     assert table is not None
+    assert [(row[1].text, row[2].text) for row in table.rows] == [
+        ("policy", "tripped"),
+        ("policy", "quiet"),
+        ("SFT", "not measured"),
+    ]
     text = page(folder)
-    assert "1 monitor tripped:</strong> verbosity" in text
+    assert "1 monitor tripped:</strong> verbosity (policy)" in text
     assert "Twice as long." in text
 
 
