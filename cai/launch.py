@@ -141,6 +141,11 @@ def check(config: RunConfig, training: bool = True) -> None:
             are missing; a suite is not known or its file is not there.
     """
     check_suites(config.evaluate.suites)
+    asked = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
+    trained = (config.model, models.critic(config), models.labeler(config)) if training else ()
+    for model in dict.fromkeys((*asked, *trained)):
+        if backend(model) != "openai":
+            model_path(model)
     if not training:
         return
     if config.model.engine == "openai":
@@ -151,9 +156,6 @@ def check(config: RunConfig, training: bool = True) -> None:
     require_prompts(config)
     if config.human.votes is not None:
         next(read_rows(config.human.votes), None)
-    for model in dict.fromkeys((config.model, models.critic(config), models.labeler(config))):
-        if backend(model) != "openai":
-            model_path(model)
 
 
 async def _walk(run: Run, steps: list[str]) -> None:
