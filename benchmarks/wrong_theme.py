@@ -1,6 +1,6 @@
 """A labeler that is wrong on one theme: do routing and recalibration find it, and do they repair it?
 
-    python -m benchmarks.wrong_theme [--seeds 5] [--theme privacy] [--wrong 0.2] [--out runs/wrong-theme]
+    python -m benchmarks.wrong_theme [--seeds 5] [--theme privacy] [--wrong 0.2] [--plot docs/wrong-theme.png]
 
 The base policy of the pocket world answers every prompt twice and the labeler labels the pairs; then the
 labels of ``--wrong`` of the theme's pairs are turned round (P becomes 1 - P). People are the oracle without
@@ -114,6 +114,29 @@ def measure(out: Path, seed: int, theme: str, wrong: float, prompts: int) -> dic
     return found
 
 
+def draw(rows: Sequence[dict[str, float]], path: Path) -> None:
+    """Labels of the theme that are right, against the share of the pairs that people judged."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.add_subplot(
+        xlabel="share of the pairs that people judged", ylabel="labels of the theme right"
+    )
+    for how, colour in (("routed", "tab:blue"), ("evenly", "tab:gray")):
+        names = ["right in theme, no votes", *(f"right in theme, {share:.0%} {how}" for share in BUDGETS)]
+        columns = [[float(row[name]) for row in rows] for name in names]
+        shares, means = [0.0, *BUDGETS], [sum(column) / len(column) for column in columns]
+        axes.plot(
+            shares, means, marker="o", color=colour, label="routed" if how == "routed" else "drawn evenly"
+        )
+        if spans := [score for column in columns if (score := interval(column))]:
+            lows, highs = [s.low for s in spans], [min(1.0, s.high) for s in spans]
+            axes.fill_between(shares, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    axes.legend(loc="lower right", frameon=False)
+    axes.set_ylim(top=1.0)
+    figure.savefig(path, dpi=130)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
@@ -121,11 +144,14 @@ def main() -> None:
     parser.add_argument("--wrong", type=float, default=0.2)
     parser.add_argument("--prompts", type=int, default=1600)
     parser.add_argument("--out", type=Path, default=Path("runs/wrong-theme"))
+    parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
     rows = []
     for seed in range(options.seeds):
         rows.append(measure(options.out, seed, options.theme, options.wrong, options.prompts))
         print(f"seed {seed} done", flush=True)
+    if options.plot:
+        draw(rows, options.plot)
     for name in rows[0]:
         values = [float(row[name]) for row in rows]
         score = interval(values)
