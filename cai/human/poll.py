@@ -23,10 +23,10 @@ from cai.human.votes import content_hash
 from cai.journal import digest
 from cai.runfolder import RunFolder
 from cai.types import Comparison, Preference, Source
+from cai.words import slug
 from cai.yamlfile import MAX_BYTES, read_yaml
 
 QUEUE, COMPARISONS, LABELS = "queue", "comparisons", "preferences"
-ONE_QUESTION = "question"  # the id of a question that is asked about every pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,9 @@ def _asker(
 ) -> Callable[[Comparison], Question]:
     """Comparison → the question that is asked about it."""
     if options.question is not None:
-        fixed = Question(ONE_QUESTION, options.question.strip())
+        text = options.question.strip()
+        # Votes under two wordings are never taken for votes on the same question.
+        fixed = Question("-".join(filter(None, ("question", slug(text), digest(text)[:6]))), text)
         return lambda comparison: fixed
     assert constitution is not None  # ``_constitution`` has refused
     principles = {principle.id: principle for principle in constitution.principles}

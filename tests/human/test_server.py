@@ -373,7 +373,10 @@ async def test_one_question_and_guidelines_of_the_users_own(site: Site, tmp_path
     assert (task["question"], task["principle"]) == ("Which is kinder?", None)
     await page.vote("first")
     (got,) = preferences(tmp_path / "run" / "votes.sqlite")
-    assert got.judgements[0].principle_id == "question"
+    asked = got.judgements[0].principle_id
+    assert asked.startswith("question-kinder-")
+    reworded = load_poll(tmp_path / "run", Options(question="Which is KINDER?")).items.values()
+    assert all(item.question.id != asked for item in reworded) and reworded
     # Another question about the same pairs is another vote.
     other = Page(site(question="Which is shorter?"))
     assert (await other.post("next"))["progress"]["left"] == 5
