@@ -2,9 +2,11 @@
 
     python -m tools.pocket.build [--out cai/pocket/model] [--scale 1.0]
 
-docs/pocket.md states its time; ``--scale 0.01`` walks the same way in minutes, to a model that fails the gates. The result is equivalent to the shipped weights, not equal to them bit by
-bit: floating-point sums depend on the machine, and the mixture of documents was still being tuned between
-the phases of the shipped model (docs/pocket.md says how).
+docs/pocket.md states its time; ``--scale 0.01`` walks the same way in minutes, to a model that fails its
+gates.
+The result is equivalent to the shipped weights, not equal to them bit by bit: floating-point sums depend on
+the machine, and the mixture of documents was still being tuned between the phases of the shipped model
+(docs/pocket.md says how).
 """
 
 from __future__ import annotations
