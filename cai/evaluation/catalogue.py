@@ -29,6 +29,24 @@ class Suite:
 _ALL = (
     Suite("winrate", "winrate", "answers against the baseline's, raw and length-controlled"),
     Suite("arena", "arena", "every model against every other: ratings by axis"),
+    Suite(
+        "mtbench",
+        "mtbench",
+        "two-turn answers (MT-Bench): ratings from 1 to 10, win rates against the baseline",
+        "two-turn questions: question_id, category, turns",
+    ),
+    Suite(
+        "preferences",
+        "preferences",
+        "models as labelers, and reward models, on labelled pairs",
+        "preference pairs: prompt, chosen, rejected, or prompt, a, b, p",
+    ),
+    Suite(
+        "hhh",
+        "hhh",
+        "helpful, honest and harmless comparisons, decided by the model",
+        "comparisons: input and target_scores, or prompt, better, worse",
+    ),
 )
 FILES = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".xlsx", ".txt", ".yaml"}
 SUITES = {suite.name: suite for suite in _ALL}

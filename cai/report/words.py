@@ -16,12 +16,22 @@ METRICS: dict[str, tuple[str, int]] = {
     "cut_off": ("answers cut off", -1),
     "win_rate": ("win rate", 1),
     "win_rate_length_controlled": ("win rate, length-controlled", 1),
+    "rating": ("rating by the judge, 1 to 10", 1),
+    "kappa": ("Cohen's κ with the labels", 1),
+    "log_loss": ("log-loss", -1),
+    "ece": ("calibration error", -1),
+    "flips": ("winner changes with the order of showing", -1),
+    "first_position": ("P(the response shown first)", 0),
+    "prefers_longer": ("prefers the longer response", 0),
 }
 SUITES = {
     "pocket": "graded by the pocket oracle",
     "judge": "graded by the AI judge",
     "arena": "ratings from games of all against all (Elo, the baseline at 1,000)",
     "winrate": "win rates against the baseline, both orders averaged",
+    "mtbench": "two-turn questions, rated and compared by the AI judge",
+    "preferences": "labelled pairs, decided by the models",
+    "hhh": "helpful, honest and harmless comparisons, decided by the models",
     "text": "counted from the answers",
 }
 _REFUSING = {"refused", "refusal", "refusals", "refuses"}
