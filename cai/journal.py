@@ -11,6 +11,9 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,9 +28,24 @@ CREATE TABLE IF NOT EXISTS answers (
     verb TEXT NOT NULL,
     request TEXT NOT NULL,
     answer TEXT NOT NULL,
-    created REAL NOT NULL
+    created REAL NOT NULL,
+    stage TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID
 """
+_STAGE: ContextVar[str] = ContextVar("stage", default="")
+
+
+@contextmanager
+def asking_for(stage: str) -> Iterator[None]:
+    """Answers that are kept meanwhile, also by tasks that are started meanwhile, are booked to ``stage``.
+
+    It says what a stage cost and is no part of a key: another stage with the same question gets the answer.
+    """
+    token = _STAGE.set(stage)
+    try:
+        yield
+    finally:
+        _STAGE.reset(token)
 
 
 def canonical(value: object) -> str:
@@ -73,6 +91,8 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(_SCHEMA)
+            if "stage" not in {row[1] for row in self._db.execute("PRAGMA table_info(answers)")}:
+                self._db.execute("ALTER TABLE answers ADD COLUMN stage TEXT NOT NULL DEFAULT ''")
         except sqlite3.DatabaseError as error:
             raise CaiError(
                 f"{path}: cannot be used as a journal ({error}); move it away and run again "
@@ -89,8 +109,8 @@ class Journal:
         """Keep ``answer``; an answer that is already there stays as it is."""
         verb = "complete" if isinstance(request, CompletionRequest) else "choose"
         self._db.execute(
-            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
-            (key, engine, verb, _text(asdict(request)), _text(answer), time.time()),
+            "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, engine, verb, _text(asdict(request)), _text(answer), time.time(), _STAGE.get()),
         )
 
     def __len__(self) -> int:

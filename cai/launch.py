@@ -21,7 +21,7 @@ from cai.config import RunConfig
 from cai.constitution import dump, load_constitution
 from cai.engines.load import backend, model_path
 from cai.errors import CaiError, UsageError
-from cai.journal import Journal, digest
+from cai.journal import Journal, asking_for, digest
 from cai.models import Models
 from cai.pipeline import STEPS
 from cai.progress import Progress, Silent
@@ -165,7 +165,8 @@ async def _walk(run: Run, steps: list[str]) -> None:
         for number, name in enumerate(steps, 1):
             run.progress.say(f"[{number}/{len(steps)}] {name}")
             started = time.monotonic()
-            await STEPS[name](run)
+            with asking_for(name):
+                await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
             if run.first:
                 _write_manifest(run, timings, before)

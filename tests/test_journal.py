@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from cai.engines.journaled import JournaledEngine
 from cai.errors import CaiError, ItemError
-from cai.journal import Journal, derive_seed, key
+from cai.journal import Journal, asking_for, derive_seed, key
 from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
 
 ASK = CompletionRequest((Message("user", "hello"),), Sampling(), seed=1)
@@ -124,3 +126,33 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a database, but long enough to look at" * 100)
     with pytest.raises(CaiError, match=r"j\.sqlite.*cannot be used as a journal"):
         Journal(path)
+
+
+def stages(path: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT key, stage FROM answers ORDER BY key").fetchall()
+
+
+async def test_an_answer_is_booked_to_the_stage_that_asked_first(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+        with asking_for("revise"):
+            journal.put("a", "m", ASK, {})
+        with asking_for("label"):
+            journal.put("a", "m", ASK, {})
+            journal.put("b", "m", ASK, {})
+        journal.put("c", "m", ASK, {})
+    assert stages(tmp_path / "journal.sqlite") == [("a", "revise"), ("b", "label"), ("c", "")]
+
+
+def test_a_journal_from_before_stages_were_kept_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as db, db:
+        db.execute(
+            "CREATE TABLE answers (key TEXT PRIMARY KEY, engine TEXT NOT NULL, verb TEXT NOT NULL, "
+            "request TEXT NOT NULL, answer TEXT NOT NULL, created REAL NOT NULL) WITHOUT ROWID"
+        )
+        db.execute("INSERT INTO answers VALUES ('a', 'm', 'choose', '{}', '{\"x\": 1}', 0)")
+    with closing(Journal(tmp_path / "old.sqlite")) as journal:
+        assert journal.get("a") == {"x": 1}
+        with asking_for("label"):
+            journal.put("b", "m", ASK, {})
+    assert stages(tmp_path / "old.sqlite") == [("a", ""), ("b", "label")]

@@ -155,7 +155,7 @@ def calls_table(path: Path) -> Table | None:
         tokens = [
             f"SUM(COALESCE(json_extract(answer, '$.{kind}_tokens'), 0))" for kind in ("prompt", "completion")
         ]
-        query = f"SELECT {by}, COUNT(*), {', '.join(tokens)} FROM answers GROUP BY {by} ORDER BY {by}"
+        query = f"SELECT {by}, COUNT(*), {', '.join(tokens)} FROM answers GROUP BY {by} ORDER BY MIN(created)"
         found: list[Any] = db.execute(query).fetchall()
     if not found:
         return None

@@ -172,9 +172,9 @@ def _manifest(folder: Path) -> dict[str, object]:
 
 def _journal(path: Path) -> None:
     with sqlite3.connect(path) as db:
-        db.execute("CREATE TABLE answers (key, engine, verb, request, answer, created)")
+        db.execute("CREATE TABLE answers (key, engine, verb, request, answer, created, stage)")
         rows = [
-            (i, "pocket", "complete", "{}", '{"prompt_tokens": 10, "completion_tokens": 3}', 0)
+            (i, "pocket", "complete", "{}", '{"prompt_tokens": 10, "completion_tokens": 3}', 0, "revise")
             for i in range(7)
         ]
-        db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", rows)

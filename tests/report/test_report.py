@@ -168,7 +168,7 @@ def test_labels_fall_into_bins_and_corners(run: Path) -> None:
 def test_calls_come_from_the_journal(run: Path) -> None:
     table = calls_table(run / "journal.sqlite")
     assert table is not None
-    assert [cell.text for cell in table.rows[0]] == ["pocket", "texts", "7", "70", "21"]
+    assert [cell.text for cell in table.rows[0]] == ["revise", "pocket", "texts", "7", "70", "21"]
 
 
 def test_a_difference_holds_both_texts() -> None:
