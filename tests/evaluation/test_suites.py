@@ -7,6 +7,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -228,10 +229,10 @@ def test_a_run_s_own_models_and_those_that_are_named(tiny_model: Path, tmp_path:
     assert [c.name for c in contestants(Given())] == ["base", "sft", "other"]  # type: ignore[arg-type]
 
 
-def asked(folder: Path) -> int:
-    with sqlite3.connect(folder / "journal.sqlite") as journal:
-        count: int = journal.execute("SELECT COUNT(*) FROM answers").fetchone()[0]
-    return count
+def asked(folder: Path) -> dict[str, int]:
+    """Answers in the journal by verb: texts that models wrote, and log-probabilities."""
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal:
+        return dict(journal.execute("SELECT verb, COUNT(*) FROM answers GROUP BY verb").fetchall())
 
 
 @pytest.mark.slow
@@ -252,6 +253,10 @@ def test_measured_from_the_command_line(finished: Path) -> None:
     again = cai(*command, cwd=home)
     assert again.stdout == done.stdout
     assert asked(home / "run") == before  # answered from the journal, all of it
+    other = ("--judge", "pocket", "--set", "evaluate.judge.max_model_len=500")  # another judge to the journal
+    assert cai(*command, *other, cwd=home).returncode == 0
+    after = asked(home / "run")
+    assert after["complete"] == before["complete"] and after["choose"] > before["choose"]
     shown = cai("report", "run", cwd=home)
     assert shown.returncode == 0, shown.stderr
     page = (home / "run" / "report.html").read_text()
