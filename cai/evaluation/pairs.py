@@ -5,7 +5,7 @@
     {chosen, rejected}          whole dialogues in one string, "Human:" and "Assistant:" (hh-rlhf)
 
 Optional: ``subset``, ``category`` (text) or ``tags`` (list) name the parts that a figure is given for,
-``prompt_id`` the prompt, and ``p_chosen`` how sure the label is. Where a file names the better response, which
+``prompt_id`` the prompt, ``p_chosen`` how sure the label is. Where a file names the better response, which
 one becomes ``a`` is drawn from the row's number: a model that likes the first one gains nothing by it. Who
 voted is not read (``cai import`` reads annotators).
 """

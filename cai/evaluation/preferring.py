@@ -29,7 +29,7 @@ from cai.statistics.preference import PairScore, accuracy
 from cai.tables import Row
 from cai.types import Failure, Response, Score
 
-NEAREST = 1e-9  # to 0 and 1 that a probability is taken to be: log-odds must be finite
+LARGEST = 20.0  # log-odds in nats that a probability is taken to mean: those of 0 and 1 are not finite
 MOST_PARTS = 40  # figures by category; a file with more has free words there
 
 
@@ -129,9 +129,10 @@ async def _rewarded(contestant: Contestant, folder: Path, pairs: Sequence[Pair])
 
 
 def log_odds(p: float) -> float:
-    """log p/(1-p) of a probability held off 0 and 1; exactly 0 of 0.5."""
-    held = min(max(p, NEAREST), 1.0 - NEAREST)
-    return math.log(held / (1.0 - held))
+    """log p/(1-p), at most 20 either way; exactly 0 of 0.5."""
+    if not 0.0 < p < 1.0:
+        return math.copysign(LARGEST, p - 0.5)
+    return min(max(math.log(p) - math.log1p(-p), -LARGEST), LARGEST)
 
 
 def decided(verdicts: Sequence[Verdict]) -> dict[str, Score | None]:

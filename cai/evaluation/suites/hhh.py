@@ -80,9 +80,9 @@ def conversation(found: str) -> Conversation:
     Raises:
         ItemError: the speakers do not take turns.
     """
+    if not _SPEAKER.search(found):
+        return (Message("user", found),)
     marked = _SPEAKER.sub(lambda match: f"\n\n{match[1].capitalize()}:", found.strip())
-    if marked == found.strip():
-        return (Message("user", marked),)
     if not marked.startswith("\n\nHuman:"):
         marked = f"\n\nHuman: {marked}"
     read = parse_dialogue(re.sub(r"\n{3,}", "\n\n", marked))
