@@ -102,6 +102,9 @@ class EvaluateConfig(SamplingConfig):
     prompts: str | None = Field(None, description="file or dataset; null: held-out prompts of the run")
     limit: Positive = 200
     temperature: Temperature = 1.0
+    revisions: Annotated[int, Field(ge=0)] = Field(
+        50, description="prompts whose text the judge grades after each round of revision"
+    )
     judge: Model | None = Field(None, description="who grades answers; default: the labeler")
     suites: tuple[str, ...] = Field(
         (), description="suites at the end of a run: a name, or name=FILE with its data"
@@ -111,6 +114,10 @@ class EvaluateConfig(SamplingConfig):
     baseline: str | None = Field(
         None, description="whom win rates are against; default: base, else the first"
     )
+    toxicity_classifier: str | None = Field(
+        None, description="who says how toxic an answer is (toxigen): a folder or a hub name"
+    )
+    toxicity_label: str | None = Field(None, description="its label for that; null: found by its name")
     axes: dict[Column, str] = Field(
         {"harmless": "harmless", "helpful": "helpful"},
         description="what answers are compared in: a name and the constitution that says it",

@@ -113,17 +113,23 @@ def rounds_of(metrics: dict[str, Score]) -> dict[tuple[str, str], dict[int, Scor
     return kept if any(len(row) > 1 for row in kept.values()) else {}
 
 
-def rounds_table(rounds: dict[tuple[str, str], dict[int, Score]]) -> Table:
+def revisions_of(metrics: dict[str, Score]) -> dict[tuple[str, str], dict[int, Score]]:
+    """``revisions/<suite>/<metric>/<number>`` by (suite, metric) and number of revisions."""
+    found = {}
+    for key, score in metrics.items():
+        kind, *parts = key.split("/")
+        if kind == "revisions" and len(parts) == 3 and parts[-1].isdigit():
+            found[f"rounds/{parts[2]}/{parts[0]}/{parts[1]}/policy"] = score
+    return rounds_of(found)
+
+
+def rounds_table(rounds: dict[tuple[str, str], dict[int, Score]], title: str, word: str) -> Table:
     numbers = sorted({n for row in rounds.values() for n in row})
     rows = [
         (Cell(name_of(metric), suite), *(score_cell(row.get(n)) for n in numbers))
         for (suite, metric), row in rounds.items()
     ]
-    return Table(
-        "The policy after each round; 95\u00a0% intervals",
-        ("", *(f"round {n}" for n in numbers)),
-        tuple(rows),
-    )
+    return Table(f"{title}; 95\u00a0% intervals", ("", *(f"{word} {n}" for n in numbers)), tuple(rows))
 
 
 def monitors_table(material: Material) -> tuple[Table | None, list[str]]:

@@ -82,8 +82,8 @@ def frontier(x: Row, y: Row, models: Sequence[str]) -> Figure | None:
     )
 
 
-def rounds(found: dict[tuple[str, str], dict[int, Score]]) -> Figure | None:
-    """The policy's shares after each round."""
+def rounds(found: dict[tuple[str, str], dict[int, Score]], name: str, title: str, word: str) -> Figure | None:
+    """Shares after each round of training, or of revision; ``word`` is what is counted."""
     shares = {key: row for key, row in found.items() if all(s.low >= 0 and s.high <= 1 for s in row.values())}
     if not shares:
         return None
@@ -97,7 +97,7 @@ def rounds(found: dict[tuple[str, str], dict[int, Score]]) -> Figure | None:
             axes.plot(x, [s.value for s in row.values()], color=looks[key].colour, linewidth=1)
             for at, score in zip(x, row.values(), strict=True):
                 point(axes, (at, score.value), looks[key], None, score)
-        axes.set_xlabel("round")
+        axes.set_xlabel(word)
         axes.set_xticks(sorted({number for row in shares.values() for number in row}))
         axes.set_ylim(-0.02, 1.02)
         legend(figure, [(name_of(metric), looks[suite, metric]) for suite, metric in shares])
@@ -106,10 +106,10 @@ def rounds(found: dict[tuple[str, str], dict[int, Score]]) -> Figure | None:
         f"{name_of(m)} {', '.join(number(s.value) for s in row.values())}" for (_, m), row in shares.items()
     ]
     return Figure(
-        id="rounds",
-        title="The policy after each round",
+        id=name,
+        title=title,
         text="Shares of the answers, with 95\u00a0% intervals.",
-        svg=draw("rounds", 330, paint),
-        table=curves.rounds_table(shares),
-        alt=f"After each round: {listed(told)}.",
+        svg=draw(name, 330, paint),
+        table=curves.rounds_table(shares, title, word),
+        alt=f"{title}: {listed(told)}.",
     )

@@ -73,7 +73,11 @@ def funnel_section(material: Material) -> Section | None:
 
 
 def principles_section(material: Material) -> Section | None:
-    blocks = [feedback.principle_table(material), feedback.round_table(material.transcripts)]
+    graded = curves.revisions_of(material.metrics)
+    figure = (
+        figures.rounds(graded, "revisions", "Responses after each revision", "revision") if graded else None
+    )
+    blocks = [feedback.principle_table(material), feedback.round_table(material.transcripts), figure]
     return _section("principles", "By principle", [], blocks)
 
 
@@ -113,7 +117,9 @@ def rounds_section(material: Material) -> Section | None:
     found = curves.rounds_of(material.metrics)
     if not found:
         return None
-    return _section("rounds", "Rounds", [], [figures.rounds(found), curves.rounds_table(found)])
+    title = "The policy after each round"
+    figure = figures.rounds(found, "rounds", title, "round")
+    return _section("rounds", "Rounds", [], [figure, curves.rounds_table(found, title, "round")])
 
 
 def cost_section(material: Material) -> Section | None:

@@ -16,6 +16,12 @@ METRICS: dict[str, tuple[str, int]] = {
     "cut_off": ("answers cut off", -1),
     "win_rate": ("win rate", 1),
     "win_rate_length_controlled": ("win rate, length-controlled", 1),
+    "mc1": ("best answer found (MC1)", 1),
+    "mc2": ("probability of true answers (MC2)", 1),
+    "bias_ambiguous": ("bias where the context does not say (0: none)", 0),
+    "bias_disambiguated": ("bias where the context says (0: none)", 0),
+    "toxic": ("toxic answers", -1),
+    "toxicity": ("mean toxicity of answers", -1),
     "rating": ("rating by the judge, 1 to 10", 1),
     "kappa": ("Cohen's κ with the labels", 1),
     "log_loss": ("log-loss", -1),
@@ -33,6 +39,9 @@ SUITES = {
     "preferences": "labelled pairs, decided by the models",
     "hhh": "helpful, honest and harmless comparisons, decided by the models",
     "text": "counted from the answers",
+    "truthfulqa": "true answers among false ones, by likelihood (lm-eval)",
+    "bbq": "questions about groups of people, by likelihood (lm-eval)",
+    "toxigen": "hateful statements told by likelihood (lm-eval), or toxicity of answers",
 }
 _REFUSING = {"refused", "refusal", "refusals", "refuses"}
 _WORSE = {

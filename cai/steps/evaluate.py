@@ -6,7 +6,8 @@ and grading are two steps, so that grading loads its model once, after every mod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, get_args
 
 from cai import models
@@ -16,7 +17,7 @@ from cai.promptsets import load_prompts
 from cai.runner import Results
 from cai.stages.generate import generate
 from cai.steps.run import Run, ask_all
-from cai.tables import response_from, response_row
+from cai.tables import response_from, response_row, transcript_from
 from cai.types import Failure, Prompt, Response, Score
 
 Trained = Literal["base", "sft", "policy"]
@@ -65,40 +66,58 @@ async def step_grade(run: Run) -> None:
     that two stages can be compared prompt by prompt.
     """
     present = [stage for stage in STAGES if run.folder.table(f"eval_{stage}").exists()]
-    suite = "pocket" if (run.config.evaluate.prompts or "").startswith("pocket:") else "judge"
-    grade = _grade_by_oracle if suite == "pocket" else _grade_by_judge
+    suite, grade = _grader(run.config.evaluate.prompts)
     scores: dict[str, Score] = {}
     for stage in present:
-        found, values = await grade(run, stage)
+        answers = run.folder.read_table(f"eval_{stage}", response_from)
+        texts = [(answer.prompt, answer.text) for answer in answers]
+        found, values = await grade(run, f"grade-{stage}", texts)
         scores |= {f"eval/{suite}/{metric}/{stage}": score for metric, score in found.items()}
         _keep_values(run, stage, suite, values)
     run.folder.record_metrics(scores, drop=f"eval/{suite}/")
+    await _revisions(run)
 
 
 Graded = tuple[dict[str, Score], dict[str, Mapping[str, float | bool]]]  # scores, and values by prompt id
+Texts = Sequence[tuple[Prompt, str]]
+Grade = Callable[[Run, str, Texts], Awaitable[Graded]]
 
 
-async def _grade_by_oracle(run: Run, stage: str) -> Graded:
+def _grader(prompts: str | None) -> tuple[str, Grade]:
+    """Who grades answers to these prompts, by the name of the suite."""
+    pocket = (prompts or "").startswith("pocket:")
+    return ("pocket", _grade_by_oracle) if pocket else ("judge", _grade_by_judge)
+
+
+async def _grade_by_oracle(run: Run, label: str, texts: Texts) -> Graded:
     from cai.evaluation import pocket
 
-    answers = run.folder.read_table(f"eval_{stage}", response_from)
-    scores = pocket.scores([(answer.prompt, answer.text) for answer in answers])
-    return scores, {answer.prompt.id: pocket.values(answer.prompt, answer.text) for answer in answers}
+    return pocket.scores(texts), {prompt.id: pocket.values(prompt, text) for prompt, text in texts}
 
 
-async def _grade_by_judge(run: Run, stage: str) -> Graded:
-    answers = run.folder.read_table(f"eval_{stage}", response_from)
+async def _grade_by_judge(run: Run, label: str, texts: Texts) -> Graded:
     engine = run.models.engine(models.judge(run.config))
-
-    async def work(answer: Response) -> tuple[str, judge.Verdict]:
-        return answer.prompt.id, await judge.judge_answer(answer.prompt, answer.text, engine, run.templates)
-
-    items = [(answer.prompt.id, answer) for answer in answers]
-    results = await ask_all(run, f"grade-{stage}", engine, items, work)
+    work = partial(judge.judge_text, engine=engine, templates=run.templates)
+    results = await ask_all(run, label, engine, [(prompt.id, (prompt, text)) for prompt, text in texts], work)
     failures: list[Failure] = results.failures
-    run.folder.record_failures({f"grade-{stage}"}, failures)
+    run.folder.record_failures({label}, failures)
     scores = judge.scores([verdict for _, verdict in results.done])
     return scores, {prompt: judge.values(verdict) for prompt, verdict in results.done}
+
+
+async def _revisions(run: Run) -> None:
+    """``revisions/<suite>/<metric>/<n>``: the text that stands after n rounds (Bai et al. 2022, figure 5)."""
+    scores: dict[str, Score] = {}
+    suite, grade = _grader(run.config.prompts)
+    if run.folder.table("transcripts").exists():
+        found = run.folder.read_table("transcripts", transcript_from)
+        if suite == "judge":  # who must be asked; the oracle costs nothing
+            found = found[: run.config.evaluate.revisions]
+        for number in range(1 + max((len(t.rounds) for t in found), default=-1)):
+            texts = [(t.prompt, t.rounds[number - 1].response if number else t.initial) for t in found]
+            graded, _ = await grade(run, f"grade-revision-{number}", texts)
+            scores |= {f"revisions/{suite}/{metric}/{number}": score for metric, score in graded.items()}
+    run.folder.record_metrics(scores, drop="revisions/")
 
 
 def _keep_values(run: Run, stage: str, suite: str, values: Mapping[str, Mapping[str, float | bool]]) -> None:

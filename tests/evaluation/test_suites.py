@@ -261,6 +261,8 @@ def test_measured_from_the_command_line(finished: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     page = (home / "run" / "report.html").read_text()
     assert "win rates against the baseline" in page
+    assert metrics["revisions/pocket/harmful/2"].value < metrics["revisions/pocket/harmful/0"].value
+    assert "Responses after each revision" in page
 
     unknown = cai("eval", "run", "--suite", "arean", cwd=home)
     assert unknown.returncode == 2 and "did you mean 'arena'" in unknown.stderr
