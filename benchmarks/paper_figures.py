@@ -35,6 +35,7 @@ from cai.types import Prompt, Score, Transcript
 
 ROUNDS = 4
 SIZES = (1, 2, 4, 7)
+IDEAL = "calibrated"
 Point = tuple[float, Score]
 
 
@@ -143,7 +144,7 @@ def calibration(runs: Path) -> tuple[list[Line], str, str]:
         for _, members in sorted(bins.items())
     ]
     both = [Line("AI labels", [(x, s) for x, s in points if s is not None])]
-    ideal = Line("calibrated", [(x, Score(x, x, x, 1)) for x in (0.0, 1.0)])
+    ideal = Line(IDEAL, [(x, Score(x, x, x, 1)) for x in (0.0, 1.0)])
     return [*both, ideal], "P(a preferred) by the labeler", "a better by the oracle"
 
 
@@ -175,6 +176,7 @@ FIGURES: dict[str, Callable[[Path], tuple[list[Line], str, str]]] = {
 
 def draw(lines: Sequence[Line], x: str, y: str, path: Path) -> None:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot(xlabel=x, ylabel=y)
@@ -182,7 +184,13 @@ def draw(lines: Sequence[Line], x: str, y: str, path: Path) -> None:
         xs = [x for x, _ in each.points]
         values = [s.value for _, s in each.points]
         spread = [[s.value - s.low for _, s in each.points], [s.high - s.value for _, s in each.points]]
-        axes.errorbar(xs, values, yerr=spread, marker="o", capsize=3, label=each.name)
+        if each.name == IDEAL:
+            axes.plot(xs, values, color="gray", linestyle="--", linewidth=1, label=each.name)
+        else:
+            axes.errorbar(xs, values, yerr=spread, marker="o", capsize=3, label=each.name)
+    axes.set_ylim(-0.03, 1.03)
+    if all(float(at).is_integer() for each in lines for at, _ in each.points if each.name != IDEAL):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     axes.grid(alpha=0.25)
     path.parent.mkdir(parents=True, exist_ok=True)
