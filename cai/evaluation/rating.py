@@ -40,9 +40,9 @@ async def rate(
 ) -> Rating:
     """Rate the last answer of ``conversation``.
 
-    ``references``: a correct answer to each of the human's messages, as far as there are any. ``closed``:
-    read the numbers with the bracket behind them, without which "1" is also the beginning of "10" where a
-    tokenizer has no token for it. A server lists single tokens alone, so there it must be False.
+    ``references``: a correct answer to each of the human's messages, "" where there is none. ``closed``: read
+    the numbers with the bracket behind them, without which "1" is also the beginning of "10" where a
+    tokenizer has no token for that. A server lists single tokens alone, so there it must be False.
 
     Raises:
         ItemError: the ten numbers have too little probability together, or cannot be read.
@@ -59,13 +59,14 @@ async def rate(
 
 def with_references(references: Sequence[str]) -> str:
     """The reference answers for a judge's eyes; empty where there are none."""
-    if not references:
+    given = [(n, reference) for n, reference in enumerate(references, 1) if reference]
+    if not given:
         return ""
-    listed = "\n\n".join(f"To message {n}: {reference}" for n, reference in enumerate(references, 1))
+    listed = "\n\n".join(f"To message {n}: {reference}" for n, reference in given)
     return f"Correct answers to the human's messages, which need not be matched word by word:\n\n{listed}"
 
 
 def _question(conversation: Conversation, references: Sequence[str]) -> str:
     said = [f"{SPEAKERS[turn.role]}: {turn.content}" for turn in conversation]
     shown = ["Read this conversation between a human and an assistant:", *said]
-    return "\n\n".join([*shown, *([with_references(references)] if references else []), TASK])
+    return "\n\n".join(part for part in (*shown, with_references(references), TASK) if part)

@@ -18,7 +18,7 @@ NEEDED = "two-turn questions: question_id, category and turns (two texts)"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """``references``: a correct answer to each turn; empty where there are none, or not to both."""
+    """``references``: a correct answer to each turn, "" to one that has none."""
 
     id: str
     category: str
@@ -82,7 +82,7 @@ def _references(row: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     if not isinstance(found, list) or not all(one is None or isinstance(one, str) for one in found):
         raise ItemError("not a list of texts", "'reference' must hold an answer to each turn")
-    return tuple(found) if len(found) == 2 and all(found) else ()
+    return tuple((one or "").strip() for one in found[:2])
 
 
 async def converse(question: Question, engine: Engine, config: SamplingConfig, seed: int) -> Dialogue:
