@@ -133,10 +133,17 @@ def rounds_table(rounds: dict[tuple[str, str], dict[int, Score]], title: str, wo
 
 
 def monitors_table(material: Material) -> tuple[Table | None, list[str]]:
-    """data/monitors.parquet, or ``monitor/<name>/<figure>`` where there is none; and the tripped ones."""
+    """data/monitors.parquet, or ``monitor/<name>/<figure>`` where there is none; and the tripped ones.
+
+    Of a run with a policy, other models are shown where one of theirs has tripped.
+    """
     rows = []
     tripped = []
-    for row in material.tables.get("monitors", []):
+    found_rows = material.tables.get("monitors", [])
+    with_policy = any(row.get("stage") == "policy" for row in found_rows)
+    for row in found_rows:
+        if with_policy and row.get("stage") != "policy" and not row.get("tripped"):
+            continue
         name, text = str(row.get("name", "?")), str(row.get("text") or "")
         parts = [row.get(part) for part in ("value", "low", "high", "limit")]
         value, low, high, limit = (float(p) if isinstance(p, int | float) else None for p in parts)
@@ -155,7 +162,9 @@ def monitors_table(material: Material) -> tuple[Table | None, list[str]]:
             tripped.append(f"{name.replace('_', ' ')} ({model})" if model else name.replace("_", " "))
     if rows:
         title = "Monitors of failure modes, each model against the base; 95\u00a0% intervals"
-        return Table(title, ("monitor", "model", "", "value", "limit"), tuple(rows)), tripped
+        more = "Monitors of other models that have not tripped are in data/monitors.parquet."
+        note = more if len(rows) < len(found_rows) else ""
+        return Table(title, ("monitor", "model", "", "value", "limit"), tuple(rows), note), tripped
     found = {k.removeprefix("monitor/"): s for k, s in material.metrics.items() if k.startswith("monitor/")}
     lines = [
         (Cell(key.replace("_", " ").replace("/", " · ")), score_cell(score)) for key, score in found.items()

@@ -220,19 +220,23 @@ def test_tripped_monitors_stand_beside_the_verdict(tmp_path: Path) -> None:
     names = ("name", "stage", "tripped", "value", "low", "high", "limit", "text")
     loud = ("verbosity", "policy", True, 2.0, 1.8, 2.2, 1.5, "Twice as long.")
     calm = ("refusals", "policy", False, 0.1, 0.0, 0.2, 0.2, "")
-    none = ("shift", "sft", False, None, None, None, 0.75, "not measured: no labels")
-    rows = [dict(zip(names, row, strict=True)) for row in (loud, calm, none)]
+    none = ("shift", "policy", False, None, None, None, 0.75, "not measured: no labels")
+    early = ("verbosity", "sft", True, 1.9, 1.7, 2.1, 1.5, "Longer.")
+    hidden = ("refusals", "sft", False, 0.1, 0.0, 0.2, 0.2, "")
+    rows = [dict(zip(names, row, strict=True)) for row in (loud, calm, none, early, hidden)]
     RunFolder(folder).write_table("monitors", rows)
     table, tripped = monitors_table(read_material(folder))
-    assert tripped == ["verbosity (policy)"]
+    assert tripped == ["verbosity (policy)", "verbosity (SFT)"]
     assert table is not None
     assert [(row[1].text, row[2].text) for row in table.rows] == [
         ("policy", "tripped"),
         ("policy", "quiet"),
-        ("SFT", "not measured"),
+        ("policy", "not measured"),
+        ("SFT", "tripped"),
     ]
+    assert "data/monitors.parquet" in table.note
     text = page(folder)
-    assert "1 monitor tripped:</strong> verbosity (policy)" in text
+    assert "2 monitors tripped:</strong> verbosity (policy), verbosity (SFT)" in text
     assert "Twice as long." in text
 
 
