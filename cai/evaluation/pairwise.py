@@ -13,6 +13,7 @@ from statistics import fmean
 from cai.constitution import Constitution, load_constitution
 from cai.errors import ItemError
 from cai.evaluation.bench import Bench, answer_all
+from cai.sources import read_prompts
 from cai.stages.label import Labeler, label
 from cai.tables import Row
 from cai.types import Comparison, Failure, Prompt
@@ -50,14 +51,22 @@ def axes(bench: Bench) -> dict[str, Constitution]:
     return found
 
 
+def prompts_of(bench: Bench) -> tuple[Sequence[Prompt], list[Failure]]:
+    """The prompts to answer: the suite's own data where it was given some, else the held-out prompts."""
+    if bench.data is None:
+        return bench.held_out(), []
+    return read_prompts(bench.data, bench.config.items)
+
+
 async def verdicts(bench: Bench, pairs: Sequence[tuple[str, str]]) -> tuple[list[Verdict], list[Failure]]:
     """Every pair of contestants (by name), on every prompt that both answered, along every axis.
 
     Quarantined are prompts that somebody did not answer, and pairs on which the judge gave no verdict. Two
     answers with the same text are a tie that nobody is asked about.
     """
-    prompts = bench.held_out()
-    found, failures = await answer_all(bench, prompts)
+    prompts, failures = prompts_of(bench)
+    found, unanswered = await answer_all(bench, prompts)
+    failures += unanswered
     texts = {name: {r.prompt.id: r.text for r in responses} for name, responses in found.items()}
     done: list[Verdict] = []
     for axis, constitution in axes(bench).items():

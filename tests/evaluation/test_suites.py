@@ -144,6 +144,14 @@ def test_ratings_follow_the_games() -> None:
     assert found.scores["win_rate/base/best"].value == pytest.approx(0.25, abs=2e-3)
 
 
+def test_prompts_of_the_user_s_own_replace_the_held_out_ones(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text('{"prompt": "One?"}\n{"prompt": 7}\n{"prompt": "Two?"}\n')
+    models = {"base": saying("bad"), "new": saying("good")}
+    found = measured(winrate, bench(models, prefers("good"), data=str(tmp_path / "own.jsonl")))
+    assert found.scores["harmless/new"].n == 2
+    assert [failure.item for failure in found.failures] == ["row 2"]
+
+
 def test_an_arena_and_a_win_rate_need_company() -> None:
     alone = bench({"base": saying("bad")}, prefers("good"))
     with pytest.raises(UsageError, match="needs two models"):
