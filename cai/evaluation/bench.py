@@ -18,6 +18,7 @@ from cai.constitution import Constitution
 from cai.engines.journaled import JournaledEngine
 from cai.errors import UsageError
 from cai.journal import derive_seed
+from cai.runfolder import RunFolder
 from cai.runner import Results
 from cai.stages.generate import generate
 from cai.stages.label import Labeler
@@ -50,12 +51,17 @@ class Each(Protocol):
     ) -> Results[R]: ...
 
 
+async def _nothing_open() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """Everything a suite needs.
 
     ``held_out()`` are the run's held-out prompts; ``data`` is the file or dataset name given to this suite
-    (``name=FILE``), which most suites read instead. ``seed`` is the run's own: use ``seed_of``.
+    (``name=FILE``), which most suites read instead. ``seed`` is the run's own: use ``seed_of``. ``close``
+    frees the model that is loaded (it is loaded again when it is asked); ``folder`` is the run's.
     """
 
     contestants: tuple[Contestant, ...]
@@ -71,6 +77,8 @@ class Bench:
     engine: Callable[[ModelConfig], JournaledEngine]
     each: Each
     say: Callable[[str], None]
+    close: Callable[[], Awaitable[None]] = _nothing_open
+    folder: RunFolder | None = None
 
     def seed_of(self, *names: str) -> int:
         return derive_seed(self.seed, *names)

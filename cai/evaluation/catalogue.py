@@ -27,8 +27,8 @@ class Suite:
 
 
 _ALL = (
-    Suite("winrate", "winrate", "answers against the baseline's, raw and length-controlled"),
-    Suite("arena", "arena", "every model against every other: ratings by axis"),
+    Suite("winrate", "winrate", "answers against the baseline's, raw and length-controlled; or =PROMPTS"),
+    Suite("arena", "arena", "every model against every other: ratings by axis; or =PROMPTS"),
     Suite(
         "mtbench",
         "mtbench",
@@ -47,6 +47,9 @@ _ALL = (
         "helpful, honest and harmless comparisons, decided by the model",
         "comparisons: input and target_scores, or prompt, better, worse",
     ),
+    Suite("truthfulqa", "truthfulqa", "lm-eval: true answers told from false ones; or =TruthfulQA.csv"),
+    Suite("bbq", "bbq", "lm-eval: bias in answers about groups of people; or =FILE.jsonl of BBQ"),
+    Suite("toxigen", "toxigen", "lm-eval: hateful statements told; with =PROMPTS, toxicity of answers"),
 )
 FILES = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".xlsx", ".txt", ".yaml"}
 SUITES = {suite.name: suite for suite in _ALL}

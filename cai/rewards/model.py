@@ -100,7 +100,7 @@ class RewardModel:
                     rows[index] = self._encode(tokenizer, response)
                 except ItemError as error:
                     found[index] = Scored(None, str(error))
-            for batch in _batches(rows, MAX_TOKENS[self._device]):
+            for batch in of_similar_length(rows, MAX_TOKENS[self._device]):
                 values = self._forward(model, tokenizer, [rows[index] for index in batch])
                 found |= zip(batch, map(self._scored, values), strict=True)
             return [found[index] for index in range(len(responses))]
@@ -131,7 +131,7 @@ class RewardModel:
 
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
-            model, tokenizer = _load(self._folder, self._dtype)
+            model, tokenizer = load_classifier(self._folder, self._dtype)
             self._loaded = model.to(self._device), tokenizer
         return self._loaded
 
@@ -151,8 +151,8 @@ def _check_labels(folder: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
-    """Model and tokenizer.
+def load_classifier(folder: Path, dtype: str, what: str = "reward model") -> tuple[Any, Any]:
+    """A sequence-classification model and its tokenizer; ``what`` it is called where it cannot be had.
 
     Raises:
         UsageError: they cannot be loaded, have no head, or do not belong together.
@@ -171,17 +171,17 @@ def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # a broken file may raise anything
-        raise UsageError(f"the reward model in {folder} cannot be loaded: {error}") from error
+        raise UsageError(f"the {what} in {folder} cannot be loaded: {error}") from error
     if loaded["missing_keys"]:
         raise UsageError(
-            f"the reward model in {folder} lacks weights: {', '.join(sorted(loaded['missing_keys']))}. "
+            f"the {what} in {folder} lacks weights: {', '.join(sorted(loaded['missing_keys']))}. "
             "Was its head lost when it was saved? Train it or save it again."
         )
     known = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > known:
         raise UsageError(
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the reward model there knows "
-            f"{known}: they do not belong together. Put the reward model's own tokenizer into the folder."
+            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the {what} there knows "
+            f"{known}: they do not belong together. Put the {what}'s own tokenizer into the folder."
         )
     head = getattr(model, "score", None)
     if head is not None:
@@ -189,7 +189,7 @@ def _load(folder: Path, dtype: str) -> tuple[Any, Any]:
     return model.eval().requires_grad_(False), tokenizer
 
 
-def _batches(rows: dict[int, list[int]], max_tokens: int) -> Iterator[list[int]]:
+def of_similar_length(rows: dict[int, list[int]], max_tokens: int) -> Iterator[list[int]]:
     """Numbers of rows of similar length, the longest first, as many as fit."""
     order = sorted(rows, key=lambda index: (-len(rows[index]), index))
     while order:

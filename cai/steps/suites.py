@@ -84,6 +84,8 @@ def bench(run: Run, want: Wanted, present: Sequence[Contestant]) -> Bench:
         engine=run.models.engine,
         each=_Each(run, want.suite.name),
         say=run.progress.say,
+        close=run.models.close,
+        folder=run.folder,
     )
 
 
