@@ -69,6 +69,7 @@ async def prefer_all(
         if folder is None:
             results = await _labelled(bench, contestant, pairs, constitution)
         else:
+            await bench.close()  # one model in memory at a time
             results = await _rewarded(contestant, folder, pairs)
         found[contestant.name] = results.done
         failures += of_model(contestant.name, results.failures)

@@ -20,8 +20,8 @@ FLOOR = 0.1  # with less probability on all numbers together the judge was about
 TASK = (
     "How good is the assistant's last answer? Consider whether it does what the human asked, in this turn "
     "and with regard to those before it, and whether it is correct, complete, clear and to the point. Length "
-    "alone is no merit. Rate it with a whole number from 1 (of no use) to 10 (hardly to be bettered), in "
-    "round brackets."
+    "alone is no merit. Rate it with a whole number from (1), of no use, to (10), hardly to be bettered. "
+    "Answer with that number alone, in round brackets."
 )
 PREFILL = "Rating: ("
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
