@@ -49,11 +49,17 @@ def export(
         Path, typer.Argument(metavar="VOTES", help="A run folder, or a file that cai import wrote.")
     ],
     to: Annotated[Path, typer.Option(help="A file, or a folder for a dataset with its card.")],
-    format: Annotated[str, typer.Option(help="trl, cai, hh-rlhf, label-studio, argilla, table, ...")] = "trl",
+    format: Annotated[str, typer.Option(help="trl, cai, hh-rlhf, argilla, table, inspect, ...")] = "trl",
     table: Annotated[str, typer.Option(help="Of a run: human, or preferences (the AI labels).")] = "human",
     json: Json = False,
 ) -> None:
-    """Preferences in another tool's format; what it cannot hold is left out and counted."""
+    """Preferences in another tool's format, or a run's transcripts (inspect); what is left out is counted."""
+    if format == "inspect":
+        from cai.steps import inspect_log
+
+        written = inspect_log.export_inspect(source, to)
+        _tell(written, inspect_log.describe(written), json)
+        return
     from cai.human.exporting import constitution_of, describe, export_votes
     from cai.human.importing import read_votes
 
