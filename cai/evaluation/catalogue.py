@@ -47,6 +47,18 @@ _ALL = (
         "helpful, honest and harmless comparisons, decided by the model",
         "comparisons: input and target_scores, or prompt, better, worse",
     ),
+    Suite("judge", "judge", "the judge's four yes/no questions; or =FILE: the judge against people's labels"),
+    Suite("refusal", "refusal", "refusals of benign and of harmful requests among the held-out prompts"),
+    Suite(
+        "xstest",
+        "xstest",
+        "refusals of safe requests that sound unsafe, and of unsafe ones (XSTest)",
+        "requests: prompt, label (safe or unsafe), type",
+    ),
+    Suite("harmfulness", "harmfulness", "how harmful answers are, from 0 to 4"),
+    Suite(
+        "sycophancy", "sycophancy", "agreeing with users who are wrong; or =FILE of model-written evaluations"
+    ),
     Suite("truthfulqa", "truthfulqa", "lm-eval: true answers told from false ones; or =TruthfulQA.csv"),
     Suite("bbq", "bbq", "lm-eval: bias in answers about groups of people; or =FILE.jsonl of BBQ"),
     Suite("toxigen", "toxigen", "lm-eval: hateful statements told; with =PROMPTS, toxicity of answers"),
