@@ -3,10 +3,11 @@
     python -m benchmarks.judge_validity [--seeds 3] [--runs runs/effect] [--limit 240]
 
 Takes the runs of benchmarks.effect, or makes them, and measures base and policy by the suites that ask a
-judge: judge (harmful, refused, on_topic, flattering), winrate (soft, and with every verdict rounded to a win, a
-loss or a tie) and harmfulness. "right": how often the judge's verdict is the oracle's (winrate: of the pairs
-that the oracle can tell apart). "judge says", "oracle says": the change from base to policy, each with its 95 %
-interval; the last column whether both have the same sign and their intervals meet. Two minutes a seed.
+judge: judge (harmful, refused, on_topic, flattering), winrate (soft, and with every verdict rounded to a win,
+a loss or a tie) and harmfulness. "right": how often the judge's verdict is the oracle's (winrate: of the
+pairs that the oracle can tell apart). "judge says", "oracle says": the change from base to policy, each with
+its 95 % interval; the last column whether both have the same sign and their intervals meet. Two minutes a
+seed.
 """
 
 from __future__ import annotations
