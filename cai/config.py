@@ -235,3 +235,6 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     monitor: MonitorConfig = MonitorConfig()
     rounds: RoundsConfig = RoundsConfig()
+    report_to: tuple[Literal["tensorboard"], ...] = Field(
+        (), description="where figures go besides the run folder's own files: logs/ for TensorBoard"
+    )

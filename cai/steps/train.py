@@ -19,6 +19,7 @@ from cai.statistics import preference
 from cai.statistics.intervals import interval
 from cai.steps.run import Run
 from cai.training.dpo import train_dpo
+from cai.training.reporting import reporting
 from cai.training.result import GUARD, TrainResult
 from cai.training.reward import is_held_out, train_reward
 from cai.training.rows import Example
@@ -142,7 +143,8 @@ async def _in_a_thread(run: Run, stage: str, training: Training, checkpoint: str
     """Run ``training`` in a thread; Ctrl-C asks it to stop and waits for it."""
     await run.models.close()
     stop = threading.Event()
-    with run.progress.bar(stage, 0) as bar:
+    reported = run.config.report_to if run.first else ()
+    with run.progress.bar(stage, 0) as bar, reporting(reported, run.folder.path, stage) as report:
         seen = [0, 0]  # updates and tokens shown so far; a resumed training starts behind its first
 
         def progress(step: int, total: int, figures: dict[str, float]) -> None:
@@ -150,6 +152,7 @@ async def _in_a_thread(run: Run, stage: str, training: Training, checkpoint: str
             bar.total = total
             bar.advance(step - seen[0], tokens - seen[1])
             seen[:] = step, tokens
+            report(step, figures)
 
         task = asyncio.ensure_future(asyncio.to_thread(training, progress, stop.is_set))
         try:
