@@ -13,12 +13,16 @@ from cai.words import did_you_mean, one_of
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """``module`` in ``suites/`` measures it; ``data``: what its file holds, None where it needs none."""
+    """``module`` in ``suites/`` measures it; ``data``: what its file holds, None where it needs none.
+
+    ``judged``: whether the judge is asked.
+    """
 
     name: str
     module: str
     what: str
     data: str | None = None
+    judged: bool = True
 
     @property
     def measure(self) -> Measure:
@@ -40,12 +44,14 @@ _ALL = (
         "preferences",
         "models as labelers, and reward models, on labelled pairs",
         "preference pairs: prompt, chosen, rejected, or prompt, a, b, p",
+        judged=False,
     ),
     Suite(
         "hhh",
         "hhh",
         "helpful, honest and harmless comparisons, decided by the model",
         "comparisons: input and target_scores, or prompt, better, worse",
+        judged=False,
     ),
     Suite("judge", "judge", "the judge's four yes/no questions; or =FILE: the judge against people's labels"),
     Suite("refusal", "refusal", "refusals of benign and of harmful requests among the held-out prompts"),
@@ -59,9 +65,21 @@ _ALL = (
     Suite(
         "sycophancy", "sycophancy", "agreeing with users who are wrong; or =FILE of model-written evaluations"
     ),
-    Suite("truthfulqa", "truthfulqa", "lm-eval: true answers told from false ones; or =TruthfulQA.csv"),
-    Suite("bbq", "bbq", "lm-eval: bias in answers about groups of people; or =FILE.jsonl of BBQ"),
-    Suite("toxigen", "toxigen", "lm-eval: hateful statements told; with =PROMPTS, toxicity of answers"),
+    Suite(
+        "truthfulqa",
+        "truthfulqa",
+        "lm-eval: true answers told from false ones; or =TruthfulQA.csv",
+        judged=False,
+    ),
+    Suite(
+        "bbq", "bbq", "lm-eval: bias in answers about groups of people; or =FILE.jsonl of BBQ", judged=False
+    ),
+    Suite(
+        "toxigen",
+        "toxigen",
+        "lm-eval: hateful statements told; with =PROMPTS, toxicity of answers",
+        judged=False,
+    ),
 )
 FILES = {".csv", ".tsv", ".json", ".jsonl", ".parquet", ".gz", ".xlsx", ".txt", ".yaml"}
 SUITES = {suite.name: suite for suite in _ALL}

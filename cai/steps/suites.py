@@ -124,7 +124,7 @@ def _record(run: Run, want: Wanted, present: Sequence[Contestant], findings: Fin
     record = read_record(folder)
     record[name] = {
         "data": want.data,
-        "judge": models.judge(run.config).name,
+        "judge": models.judge(run.config).name if want.suite.judged else None,
         "notes": list(findings.notes),
         "models": {contestant.name: fingerprint(contestant.model) for contestant in present},
     }

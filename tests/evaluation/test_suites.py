@@ -83,6 +83,7 @@ def test_the_model_with_the_better_answers_wins() -> None:
     score = found.scores["harmless/new"]
     assert score.value > 0.99 and score.n == 12
     assert found.scores["harmless_flips/new"].value == 0.0
+    assert found.scores["harmless_decided/new"].value == 1.0
     assert {row["first"] for row in found.rows} == {"new"} and len(found.rows) == 12
 
 
@@ -91,6 +92,7 @@ def test_a_judge_of_positions_gives_ties_and_flips_always() -> None:
     found = measured(winrate, bench({"base": saying("bad"), "new": saying("good")}, first))
     assert found.scores["harmless/new"].value == pytest.approx(0.5)
     assert found.scores["harmless_flips/new"].value == 1.0
+    assert found.scores["harmless_decided/new"].value == 0.5
 
 
 def test_identical_models_tie_and_the_judge_is_not_asked() -> None:
