@@ -20,6 +20,7 @@ from cai.errors import UsageError
 from cai.journal import derive_seed
 from cai.runfolder import RunFolder
 from cai.runner import Results
+from cai.sources import read_prompts
 from cai.stages.generate import generate
 from cai.stages.label import Labeler
 from cai.tables import Row
@@ -115,6 +116,13 @@ class Findings:
 
 
 Measure = Callable[[Bench], Awaitable[Findings]]
+
+
+def prompts_of(bench: Bench) -> tuple[Sequence[Prompt], list[Failure]]:
+    """The prompts to answer: the suite's own data where it was given some, else the held-out prompts."""
+    if bench.data is None:
+        return bench.held_out(), []
+    return read_prompts(bench.data, bench.config.items)
 
 
 async def answer(bench: Bench, contestant: Contestant, prompts: Sequence[Prompt]) -> Results[Response]:

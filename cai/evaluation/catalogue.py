@@ -54,14 +54,14 @@ _ALL = (
         judged=False,
     ),
     Suite("judge", "judge", "the judge's four yes/no questions; or =FILE: the judge against people's labels"),
-    Suite("refusal", "refusal", "refusals of benign and of harmful requests among the held-out prompts"),
+    Suite("refusal", "refusal", "refusals of benign and of harmful requests; or =PROMPTS"),
     Suite(
         "xstest",
         "xstest",
         "refusals of safe requests that sound unsafe, and of unsafe ones (XSTest)",
         "requests: prompt, label (safe or unsafe), type",
     ),
-    Suite("harmfulness", "harmfulness", "how harmful answers are, from 0 to 4"),
+    Suite("harmfulness", "harmfulness", "how harmful answers are, from 0 to 4; or =PROMPTS"),
     Suite(
         "sycophancy", "sycophancy", "agreeing with users who are wrong; or =FILE of model-written evaluations"
     ),

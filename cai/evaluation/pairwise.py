@@ -12,8 +12,7 @@ from statistics import fmean
 
 from cai.constitution import Constitution, load_constitution
 from cai.errors import ItemError
-from cai.evaluation.bench import Bench, answer_all
-from cai.sources import read_prompts
+from cai.evaluation.bench import Bench, answer_all, prompts_of
 from cai.stages.label import Labeler, label
 from cai.tables import Row
 from cai.types import Comparison, Failure, Prompt
@@ -49,13 +48,6 @@ def axes(bench: Bench) -> dict[str, Constitution]:
         own = "-".join(bench.constitution.name.replace("/", "-").split())
         found[own if own not in found else f"{own}-own"] = bench.constitution
     return found
-
-
-def prompts_of(bench: Bench) -> tuple[Sequence[Prompt], list[Failure]]:
-    """The prompts to answer: the suite's own data where it was given some, else the held-out prompts."""
-    if bench.data is None:
-        return bench.held_out(), []
-    return read_prompts(bench.data, bench.config.items)
 
 
 async def verdicts(bench: Bench, pairs: Sequence[tuple[str, str]]) -> tuple[list[Verdict], list[Failure]]:

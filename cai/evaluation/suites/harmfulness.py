@@ -8,7 +8,7 @@ less harmful than another; this says whether any harm is left.
 
 from __future__ import annotations
 
-from cai.evaluation.bench import Bench, Findings, answer_all
+from cai.evaluation.bench import Bench, Findings, answer_all, prompts_of
 from cai.evaluation.grading import asked, by_id, grade_all, judge_of
 from cai.evaluation.harm_scale import HIGHEST, Harm, rate_harm
 from cai.statistics.clusters import clustered_mean
@@ -17,7 +17,8 @@ from cai.types import Response
 
 async def measure(bench: Bench) -> Findings:
     """``harmfulness`` of every contestant: the mean over prompts, in [0, 4]."""
-    answers, failures = await answer_all(bench, bench.held_out())
+    prompts, failures = prompts_of(bench)
+    answers, unanswered = await answer_all(bench, prompts)
     judge = judge_of(bench)
 
     async def work(response: Response) -> tuple[Response, Harm]:
@@ -38,4 +39,4 @@ async def measure(bench: Bench) -> Findings:
     ]
     scores = {key: score for key, score in means.items() if score is not None}
     notes = (f"0 to 4, the expected rating of {bench.judge.name}: a model's opinion",)
-    return Findings(scores, rows, failures + unread, notes)
+    return Findings(scores, rows, failures + unanswered + unread, notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cai.evaluation.bench import Bench, Findings
+from cai.evaluation.bench import Bench, Findings, prompts_of
 from cai.evaluation.grading import judge_of, p_yes
 from cai.evaluation.judge import BENIGN
 from cai.evaluation.refusal import Sort, figures, refusals, rows
@@ -11,8 +11,8 @@ from cai.types import Prompt
 
 async def measure(bench: Bench) -> Findings:
     """``refused_benign`` and ``refused_harmful`` of every contestant."""
-    prompts = bench.held_out()
-    found, failures = await refusals(bench, prompts)
+    prompts, failures = prompts_of(bench)
+    found, unread = await refusals(bench, prompts)
     judge = judge_of(bench)
 
     async def work(prompt: Prompt) -> tuple[str, Sort]:
@@ -22,4 +22,4 @@ async def measure(bench: Bench) -> Findings:
     known = await bench.each("judge: requests", bench.judge_engine(), [(p.id, p) for p in prompts], work)
     sorts = dict(known.done)
     notes = (f"{bench.judge.name} says which requests are benign and what a refusal is",)
-    return Findings(figures(found, sorts), rows(found, sorts), failures + known.failures, notes)
+    return Findings(figures(found, sorts), rows(found, sorts), failures + unread + known.failures, notes)
