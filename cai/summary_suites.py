@@ -51,12 +51,13 @@ def _table(rows: dict[str, dict[str, Score]], order: list[str]) -> list[str]:
     present = {model for row in rows.values() for model in row}
     models = [model for model in order if model in present] + sorted(present - set(order))
     wide = max(26, *(len(model) + 2 for model in models))
-    lines = [" " * 34 + "".join(f"{model:<{wide}}" for model in models)]
+    first = max(32, *(len(metric) + 2 for metric in rows))
+    lines = [" " * (first + 2) + "".join(f"{model:<{wide}}" for model in models)]
     for metric, row in rows.items():
         cells = "".join(f"{_cell(row.get(model)):<{wide}}" for model in models)
         n = sorted({score.n for score in row.values()})
         counted = str(n[0]) if len(n) == 1 else f"{n[0]} to {n[-1]}"
-        lines.append(f"  {metric.replace('_', ' '):<32}{cells}n={counted}")
+        lines.append(f"  {metric.replace('_', ' '):<{first}}{cells}n={counted}")
     return lines
 
 
