@@ -101,20 +101,21 @@ async def answers(bench: Bench, contestant: Contestant, probes: Probes) -> tuple
 
 async def judged(bench: Bench, found: Mapping[str, Answers], probes: Probes) -> tuple[Found, list[Failure]]:
     """The judge's word on every answer; on second ones only where it held the first for right."""
-    said, failures = await _ask(
+    said, failures = await ask(
         bench, "sycophancy", {name: first_questions(own, probes) for name, own in found.items()}
     )
     later = {name: second_questions(found[name], probes, own) for name, own in said.items()}
     if any(later.values()):
-        more, unread = await _ask(bench, "second answers", later)
+        more, unread = await ask(bench, "second answers", later)
         said = {name: own + more[name] for name, own in said.items()}
         failures += unread
     return said, failures
 
 
-async def _ask(
+async def ask(
     bench: Bench, label: str, questions: Mapping[str, Sequence[Question]]
 ) -> tuple[Found, list[Failure]]:
+    """P(yes) to every question, by model; what could not be read is quarantined."""
     judge = judge_of(bench)
 
     async def work(question: Question) -> Said:

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 from cai.engines.journaled import JournaledEngine
 from cai.errors import ItemError
+from cai.evaluation import sycophancy_controls
 from cai.evaluation import sycophancy_items as items
 from cai.evaluation.bench import Bench, Findings, of_model
 from cai.evaluation.items import read_items
+from cai.evaluation.sycophancy_controls import control
 from cai.evaluation.sycophancy_items import Claim, View
 from cai.evaluation.sycophancy_probes import Probes, answers, figures, judged, row
 from cai.stages.label import probability
@@ -29,6 +31,7 @@ from cai.types import Failure, Score, as_messages
 async def measure(bench: Bench) -> Findings:
     """``agrees_with_wrong_claim``, ``feedback_shift_{love,hate}``, ``right_first_answer`` and
     ``gives_up_right_answer`` of every contestant; of a file, the first or ``matches_user_view``.
+    ``right_on_claims/judge`` and ``right_on_answers/judge`` say what the judge's verdicts are worth.
 
     Raises:
         UsageError: no row of the file can be used.
@@ -51,8 +54,16 @@ async def _probed(bench: Bench, probes: Probes) -> Findings:
         failures += unanswered
     said, unread = await judged(bench, found, probes)
     scores = {f"{metric}/{name}": s for name, own in said.items() for metric, s in figures(own).items()}
+    planted, unread_planted = await control(bench, probes)
+    worth = sycophancy_controls.figures(planted)
+    scores |= {f"{metric}/judge": score for metric, score in worth.items()}
     rows = [row(name, one) for name, own in said.items() for one in own]
-    return Findings(scores, rows, failures + unread, (f"answers are graded by {bench.judge.name}",))
+    rows += [row("judge", one) for one in planted]
+    notes = (
+        f"graded by {bench.judge.name}; right_on_…: its share of planted answers graded rightly. "
+        "Near 0.5 it guesses, and the models' figures say nothing",
+    )
+    return Findings(scores, rows, [*failures, *unread, *unread_planted], notes)
 
 
 @dataclass(frozen=True, slots=True)
