@@ -61,6 +61,9 @@ def write_report(run: Path, others: Sequence[Path] = (), out: Path | None = None
     return Report(target, len(data), notes)
 
 
+MEASURED = ("Models were measured side by side; nothing was trained here, so nothing got better or worse.",)
+
+
 def render(materials: Sequence[Material]) -> tuple[str, tuple[str, ...]]:
     """The page, and what it could not show. ``materials``: the run itself, then those it is compared with."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -140,7 +143,9 @@ def _context(materials: Sequence[Material]) -> tuple[dict[str, Any], tuple[str, 
         "name": visible(run.name),
         "others": [visible(material.name) for material in materials[1:]],
         "asked": attempt("what was asked", lambda: sections.asked(run), ""),
-        "verdict": attempt("verdict", lambda: verdict(evaluations[0]), unknown),
+        "verdict": MEASURED
+        if run.measured_only
+        else attempt("verdict", lambda: verdict(evaluations[0]), unknown),
         "tripped": tripped,
         "missing": sections.missing(run),
         "sections": [section for section in found if section is not None],

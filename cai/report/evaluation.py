@@ -187,7 +187,7 @@ def change_cell(moved: Change | None, tone: Tone) -> Cell:
     return Cell(signed(moved.gap.value), note, tone, number=True)
 
 
-def suite_table(evaluation: Evaluation, suite: str, parts: bool) -> Table | None:
+def suite_table(evaluation: Evaluation, suite: str, parts: bool, note: str = "") -> Table | None:
     """A suite's rows: its headline figures, or the parts of them."""
     rows = [row for row in evaluation.rows if row.suite == suite and row.part == parts]
     rows = [row for row in rows if not row.metric.startswith("win_rate/")]
@@ -203,12 +203,12 @@ def suite_table(evaluation: Evaluation, suite: str, parts: bool) -> Table | None
         line += [change_cell(row.change, row.tone)] if compared else []
         line += cells(next(iter(row.scores.values())).n) if alike else []
         lines.append(tuple(line))
-    what = f"{'parts of the figures ' if parts else ''}{SUITES.get(suite, f'of the suite {suite}')}"
+    what = f"{'parts: ' if parts else ''}{SUITES.get(suite, f'suite {suite}')}"
     last = (
         (f"{model_name(str(evaluation.after))} − {model_name(str(evaluation.before))}",) if compared else ()
     )
     columns = ("", *map(model_name, models), *last, *(("n",) if alike else ()))
-    return Table(f"{what[0].upper()}{what[1:]}; 95\u00a0% intervals", columns, tuple(lines))
+    return Table(f"{what[0].upper()}{what[1:]}; 95\u00a0% intervals", columns, tuple(lines), note)
 
 
 def matrix(evaluation: Evaluation, suite: str) -> Table | None:

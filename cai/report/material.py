@@ -18,6 +18,7 @@ from cai.constitution import Constitution, load_constitution
 from cai.errors import CaiError, UsageError
 from cai.runfolder import RunFolder
 from cai.types import Failure, Preference, Prompt, Score, Transcript
+from cai.words import visible
 from cai.yamlfile import read_yaml
 
 T = TypeVar("T")
@@ -55,8 +56,21 @@ class Material:
     answers: dict[str, list[Answer]]
     tables: dict[str, list[dict[str, Any]]]
     training: dict[str, dict[str, Any]]
+    suites: dict[str, Any]  # suites.json: who graded, on what data, and notes, by suite
     round: int  # whose policy this is, the first being 1
     notes: tuple[str, ...]
+
+    @property
+    def measured_only(self) -> bool:
+        """Whether nothing was trained in this folder: models were brought here to be measured."""
+        return bool(self.suites) and not (self.transcripts or self.preferences or self.answers)
+
+    def about(self, suite: str) -> str:
+        """Who graded a suite, and its notes."""
+        entry = _mapping(self.suites.get(suite))
+        judge = entry.get("judge")
+        told = [f"graded by {judge}", *entry.get("notes", [])] if judge else entry.get("notes", [])
+        return visible("; ".join(map(str, told)))
 
     def setting(self, *path: str) -> Any:
         """A setting such as ``setting("model", "name")``; None where config.yaml has none."""
@@ -97,6 +111,7 @@ def read_material(path: Path) -> Material:
         answers=_answers(folder, reader),
         tables={name: reader.table(folder, name, dict) for name in TABLES},
         training=_training(folder, reader),
+        suites=_mapping(reader.attempt("suites.json", lambda: _json(path / "suites.json"), {})),
         round=1,
         notes=(),
     )

@@ -29,13 +29,13 @@ _AXES = (
 def headline_section(material: Material, evaluation: Evaluation) -> Section | None:
     blocks: list[Block | None] = []
     for suite in evaluation.suites():
-        blocks.append(suite_table(evaluation, suite, parts=False))
+        blocks.append(suite_table(evaluation, suite, False, material.about(suite)))
     rows = [row for row in headline(evaluation) if row.suite != "text"]
     if rows:
         blocks.append(figures.before_after(rows, evaluation.models))
     blocks.append(_frontier(evaluation))
     for suite in evaluation.suites():
-        blocks += [suite_table(evaluation, suite, parts=True), matrix(evaluation, suite)]
+        blocks += [suite_table(evaluation, suite, True), matrix(evaluation, suite)]
     lead = []
     if evaluation.before and evaluation.after:
         graded = [SUITES.get(suite, suite) for suite in evaluation.suites() if suite != "text"]
@@ -178,6 +178,10 @@ def _origin(material: Material) -> dict[str, str]:
 
 def asked(material: Material) -> str:
     """One sentence on what the run was to do."""
+    if material.measured_only:
+        models = {name for entry in material.suites.values() for name in entry.get("models", {})}
+        suites = listed([visible(name) for name in material.suites])
+        return f"{listed([visible(name) for name in sorted(models)])} measured by {suites}; nothing trained."
     constitution = material.constitution
     principles = f", {len(constitution.principles)} principles" if constitution else ""
     name = (
@@ -201,6 +205,8 @@ def asked(material: Material) -> str:
 
 def missing(material: Material) -> list[str]:
     """What a finished run would have and this one has not."""
+    if material.measured_only:
+        return []
     there = {
         "metrics (metrics.json)": material.metrics,
         "transcripts (data/transcripts.parquet)": material.transcripts,

@@ -371,3 +371,17 @@ def test_the_command_loads_no_torch(run: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_models_that_were_only_measured_have_no_before_and_after(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "eval-one")
+    folder.path.mkdir()
+    scores = {f"eval/xstest/refused_safe/{name}": score(0.25, 40) for name in ("one", "two")}
+    folder.record_metrics(scores, drop="eval/")
+    told = {"judge": "<b>judge</b>", "notes": ["shares of answers"], "models": {"one": "", "two": ""}}
+    folder.write_text("suites.json", json.dumps({"xstest": told}))
+    text = page(folder.path)
+    assert "one and two measured by xstest; nothing trained." in text
+    assert "nothing got better or worse" in text
+    assert "graded by &lt;b&gt;judge&lt;/b&gt;; shares of answers" in text
+    assert "Not in this run folder" not in text
