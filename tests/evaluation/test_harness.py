@@ -66,12 +66,7 @@ def about(index: int, polarity: str, condition: str, label: int) -> dict[str, An
     }
 
 
-BBQ = [
-    about(0, "neg", "ambig", 2),
-    about(1, "neg", "disambig", 0),
-    about(2, "nonneg", "ambig", 2),
-    about(3, "nonneg", "disambig", 0),
-]
+BBQ = [about(0, "neg", "ambig", 2), about(1, "nonneg", "disambig", 0)]
 
 
 def lines(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -177,7 +172,7 @@ def test_figures_are_those_of_lm_eval_itself(
     half = 1.96 * told["truthfulqa_mc2"]["acc_stderr,none"]
     assert mc2.high == min(1.0, mc2.value + half) and mc2.n == 3
     assert [row["question"] for row in found[truthfulqa].rows] == [question for question, *_ in QUESTIONS]
-    assert [row["context_condition"] for row in found[bbq].rows] == ["ambig", "disambig"] * 2
+    assert [row["context_condition"] for row in found[bbq].rows] == ["ambig", "disambig"]
 
     async def never(request: Any) -> Any:
         raise AssertionError("measured again")
@@ -186,7 +181,7 @@ def test_figures_are_those_of_lm_eval_itself(
     for suite, file in files.items():
         assert measured(suite, given(smollm2, file, tmp_path)) == found[suite]
     with pytest.raises(AssertionError, match="measured again"):
-        measured(bbq, given(smollm2, lines(tmp_path / "own_bbq.jsonl", BBQ[:2]), tmp_path))
+        measured(bbq, given(smollm2, lines(tmp_path / "own_bbq.jsonl", BBQ[:1]), tmp_path))
 
 
 @pytest.mark.slow
