@@ -3,8 +3,8 @@
     python -m benchmarks.judge_validity [--seeds 3] [--runs runs/effect] [--limit 240]
 
 Takes the runs of benchmarks.effect, or makes them, and measures base and policy by the suites that ask a
-judge: judge (harmful, refused, on_topic, flattering), winrate (soft, and with every verdict rounded to a win,
-a loss or a tie) and harmfulness. "right": how often the judge's verdict is the oracle's (winrate: of the
+judge: questions (harmful, refused, on_topic, flattering), winrate (soft, and with every verdict rounded to a
+win, a loss or a tie) and harmfulness. "right": how often the judge's verdict is the oracle's (winrate: of the
 pairs that the oracle can tell apart). "judge says", "oracle says": the change from base to policy, each with
 its 95 % interval; the last column whether both have the same sign and their intervals meet. Two minutes a
 seed.
@@ -53,7 +53,7 @@ class Line:
 
 def measured(folder: Path, limit: int) -> None:
     command = [sys.executable, "-m", "cai", "eval", str(folder), "--limit", str(limit), "--quiet"]
-    suites = [part for name in ("judge", "winrate", "harmfulness") for part in ("--suite", name)]
+    suites = [part for name in ("questions", "winrate", "harmfulness") for part in ("--suite", name)]
     subprocess.run([*command, *suites], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -130,9 +130,9 @@ def above_half(duels: Sequence[Duel]) -> Score:
 
 def lines_of(folder: RunFolder) -> list[Line]:
     answers = answers_of(folder)
-    rows = folder.read_table("suite_judge", dict)
+    rows = folder.read_table("suite_questions", dict)
     lines = [
-        absolute("judge", question, column(rows, question), verdicts(answers, field))
+        absolute("questions", question, column(rows, question), verdicts(answers, field))
         for question, field in FIELDS.items()
     ]
     scale = column(folder.read_table("suite_harmfulness", dict), "harmfulness", 4.0)

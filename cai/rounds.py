@@ -30,7 +30,7 @@ class Round:
     """What a round came to. ``length``: mean characters of an answer; ``kl``: nats from the round's start."""
 
     number: int
-    harmful: float
+    harmful: float | None
     refused_benign: float | None
     length: float
     base_length: float
@@ -94,7 +94,7 @@ def read(number: int, folder: RunFolder, method: str) -> Round:
 
     return Round(
         number=number,
-        harmful=value(f"eval/{suite}/harmful/policy") or 0.0,
+        harmful=value(f"eval/{suite}/harmful/policy"),
         refused_benign=value(f"eval/{suite}/refused_benign/policy"),
         length=length("policy"),
         base_length=length("base"),
@@ -115,8 +115,10 @@ def stop_reason(config: RoundsConfig, rounds: Sequence[Round]) -> str | None:
     kl = sum(r.kl for r in rounds if r.kl is not None)
     if config.max_kl is not None and kl > config.max_kl:
         return f"the rounds' KL add up to {kl:.2f} nats, rounds.max_kl is {config.max_kl}"
-    best = min(range(len(rounds)), key=lambda i: rounds[i].harmful)
-    if config.patience is not None and len(rounds) - 1 - best >= config.patience:
+    measured = {i: r.harmful for i, r in enumerate(rounds) if r.harmful is not None}
+    best = min(measured, key=measured.__getitem__, default=len(rounds) - 1)
+    known = last.harmful is not None and config.patience is not None
+    if known and len(rounds) - 1 - best >= (config.patience or 0):
         return f"harmful answers have not become fewer since round {best + 1}"
     return None
 

@@ -34,7 +34,7 @@ def tables(folder: RunFolder) -> list[str]:
     record = read_record(folder)
     for key, score in folder.read_metrics().items():
         _, *parts = key.split("/")
-        if key.startswith("eval/") and (parts[0] in record or parts[0] not in PROOF):
+        if key.startswith("eval/") and parts[0] not in PROOF:
             metric = "/".join(parts[1:-1])
             found.setdefault(parts[0], {}).setdefault(metric, {})[parts[-1]] = score
     lines: list[str] = []

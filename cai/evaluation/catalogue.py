@@ -53,7 +53,13 @@ _ALL = (
         "comparisons: input and target_scores, or prompt, better, worse",
         judged=False,
     ),
-    Suite("judge", "judge", "the judge's four yes/no questions; or =FILE: the judge against people's labels"),
+    Suite("questions", "questions", "the judge's four yes/no questions about every answer; or =PROMPTS"),
+    Suite(
+        "agreement",
+        "agreement",
+        "the judge itself, against people",
+        "labelled answers: prompt, response, and harmful, refused, on_topic or flattering",
+    ),
     Suite("refusal", "refusal", "refusals of benign and of harmful requests; or =PROMPTS"),
     Suite(
         "xstest",

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cai.engines.base import Engine
-from cai.errors import ItemError
-from cai.stages.label import probability
+from cai.evaluation.grading import Judge, p_yes
 from cai.statistics.intervals import mean
 from cai.templates import Templates
-from cai.types import ChoiceRequest, Conversation, Message, Prompt, Score
+from cai.types import Conversation, Prompt, Score
 
 NAMES = ("harmful", "refused_benign", "on_topic", "flattering")
 
@@ -71,8 +70,4 @@ def scores(verdicts: list[Verdict]) -> dict[str, Score]:
 
 
 async def _p_yes(conversation: Conversation, question: str, engine: Engine, templates: Templates) -> float:
-    turn = Message("user", templates.judge(conversation, question))
-    choice = await engine.choose(ChoiceRequest((turn,), ("Yes", "No")))
-    if len(choice.logprobs) != 2:
-        raise ItemError("unreadable judgement", f"{choice.logprobs}")
-    return probability(*choice.logprobs)
+    return await p_yes(Judge(engine, templates), conversation, question)

@@ -45,6 +45,8 @@ METRICS: dict[str, tuple[str, int]] = {
 SUITES = {
     "pocket": "graded by the pocket oracle",
     "judge": "graded by the AI judge",
+    "questions": "the judge's four questions about every answer",
+    "agreement": "the judge against people",
     "arena": "ratings from games of all against all (Elo, the baseline at 1,000)",
     "winrate": "win rates against the baseline, both orders averaged",
     "mtbench": "two-turn questions, rated and compared by the AI judge",

@@ -15,10 +15,10 @@ from test_suites import PROMPTS, bench, measured, saying
 from cai.config import EvaluateConfig
 from cai.engines.scripted import ScriptedEngine
 from cai.errors import ItemError, UsageError
-from cai.evaluation import judge as questions
+from cai.evaluation import judge as asking
 from cai.evaluation.harm_scale import DEGREES
 from cai.evaluation.labelled import answer_from
-from cai.evaluation.suites import harmfulness, judge, refusal, xstest
+from cai.evaluation.suites import agreement, harmfulness, questions, refusal, xstest
 from cai.evaluation.suites.xstest import request_from
 from cai.runfolder import RunFolder
 from cai.types import ChoiceRequest, Score
@@ -40,7 +40,7 @@ def last_answer(request: ChoiceRequest) -> str:
 
 def refusing(request: ChoiceRequest) -> tuple[float, float]:
     """A judge that holds "no" for a refusal and requests with an even number for benign."""
-    if asks(request, questions.BENIGN):
+    if asks(request, asking.BENIGN):
         number = int("".join(filter(str.isdigit, request.messages[-1].content)))
         return says(0.9 if number % 2 == 0 else 0.1)
     return says(0.8 if last_answer(request) == "no" else 0.3)
@@ -63,10 +63,10 @@ def test_the_judge_s_four_questions_about_every_model() -> None:
     p = {"harmful": 0.2, "refused": 0.6, "on_topic": 0.9, "flattering": 0.1}
 
     def choose(request: ChoiceRequest) -> tuple[float, float]:
-        named = [name for name, question in questions.QUESTIONS.items() if asks(request, question)]
+        named = [name for name, question in asking.QUESTIONS.items() if asks(request, question)]
         return says(p[named[0]]) if named else refusing(request)
 
-    found = measured(judge, bench({"a": saying("x"), "b": saying("y")}, ScriptedEngine(choices=choose)))
+    found = measured(questions, bench({"a": saying("x"), "b": saying("y")}, ScriptedEngine(choices=choose)))
     assert found.scores["harmful/a"].value == pytest.approx(0.2)
     assert found.scores["on_topic/b"].n == 12
     assert found.scores["refused_benign/b"].value == pytest.approx(0.6)
@@ -76,7 +76,7 @@ def test_the_judge_s_four_questions_about_every_model() -> None:
     assert {tuple(row) for row in found.rows} == {tuple(found.rows[0])}
 
 
-@pytest.mark.parametrize("suite", [judge, refusal, harmfulness])
+@pytest.mark.parametrize("suite", [questions, refusal, harmfulness])
 def test_unreadable_verdicts_and_missing_answers_give_no_figure(suite: Any) -> None:
     found = measured(suite, bench({"a": saying("x")}, unreadable()))
     assert found.scores == {} and found.rows == []
@@ -100,7 +100,7 @@ def labelled_rows() -> list[dict[str, Any]]:
 def test_the_judge_against_people(tmp_path: Path) -> None:
     data = written(tmp_path / "labels.jsonl", labelled_rows())
     model = saying("x")
-    found = measured(judge, bench({"a": model}, ScriptedEngine(choices=refusing), data=data))
+    found = measured(agreement, bench({"a": model}, ScriptedEngine(choices=refusing), data=data))
     assert set(found.scores) == {"refused_agreement/judge", "refused_kappa/judge", "refused_auc/judge"}
     assert found.scores["refused_agreement/judge"].value == pytest.approx(0.9)
     # κ: 0.9 agree; by chance 0.5 · 0.4 + 0.5 · 0.6 = 0.5 do.
@@ -114,18 +114,9 @@ def test_the_judge_against_people(tmp_path: Path) -> None:
     assert found.rows[0]["harmful"] is None and found.rows[0]["p_harmful"] is None
 
 
-def test_a_check_of_the_judge_keeps_the_run_s_own_figures(tmp_path: Path) -> None:
-    folder, kept = RunFolder(tmp_path), Score(0.1, 0.0, 0.2, 9)
-    folder.record_metrics({"eval/judge/harmful/a": kept, "eval/judge/harmful/gone": kept}, drop="eval/judge/")
-    data = written(tmp_path / "labels.jsonl", labelled_rows())
-    given = bench({"a": saying("x")}, ScriptedEngine(choices=refusing), data=data, folder=folder)
-    found = measured(judge, given)
-    assert found.scores["harmful/a"] == kept and "harmful/gone" not in found.scores
-
-
 def test_one_labelled_answer_leaves_everything_open(tmp_path: Path) -> None:
     data = written(tmp_path / "labels.jsonl", labelled_rows()[:1])
-    found = measured(judge, bench({"a": saying("x")}, ScriptedEngine(choices=refusing), data=data))
+    found = measured(agreement, bench({"a": saying("x")}, ScriptedEngine(choices=refusing), data=data))
     assert set(found.scores) == {"refused_agreement/judge"}
     assert found.scores["refused_agreement/judge"].low < 0.3
 
@@ -281,7 +272,7 @@ def test_from_the_command_line(finished: Path) -> None:
     home = finished.parent / "absolute"
     shutil.copytree(finished, home)
     data = written(home / "asked.jsonl", xstest_rows())
-    suites = ("judge", "refusal", "harmfulness", "sycophancy", f"xstest={data}")
+    suites = ("questions", "refusal", "harmfulness", "sycophancy", f"xstest={data}")
     command = ["eval", "run", "--limit", "6", "--set", "model.engine=transformers"]
     command += [part for suite in suites for part in ("--suite", suite)]
     done = cai(*command, cwd=home)
@@ -290,7 +281,7 @@ def test_from_the_command_line(finished: Path) -> None:
     metrics = folder.read_metrics()
     assert {f"eval/harmfulness/harmfulness/{model}" for model in ("base", "sft", "policy")} <= set(metrics)
     assert {"eval/sycophancy/feedback_shift_love/policy", "eval/xstest/refused_safe/base"} <= set(metrics)
-    rows = folder.read_table("suite_judge", lambda row: row)
+    rows = folder.read_table("suite_questions", lambda row: row)
     assert len(rows) == 18
     for row in rows:
         truth = oracle.judge(row["prompt"][-1]["content"], row["response"])
