@@ -143,13 +143,16 @@ def check(config: RunConfig, training: bool = True) -> None:
     """
     check_suites(config.evaluate.suites)
     require(config.report_to)
-    asked = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
+    measured = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
+    if training:
+        _check_training(config)
     trained = (config.model, models.critic(config), models.labeler(config)) if training else ()
-    for model in dict.fromkeys((*asked, *trained)):
+    for model in dict.fromkeys((*trained, *measured)):
         if backend(model) != "openai":
             model_path(model)
-    if not training:
-        return
+
+
+def _check_training(config: RunConfig) -> None:
     if config.model.engine == "openai":
         raise UsageError(
             "model.engine: openai serves a policy that cannot be trained here; use it for critic and "

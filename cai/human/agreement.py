@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 
-from cai.human import bias, raters, reliability
+from cai.human import bias, raters
 from cai.human.overlap import Bin, Overlap, overlap, pair_scores, reliability_curve
 from cai.human.raters import Unit
-from cai.statistics import preference
+from cai.statistics import preference, reliability
 from cai.statistics.clusters import clustered_proportion
 from cai.types import Preference, Score
 

@@ -19,13 +19,14 @@ from typer.testing import CliRunner
 
 from cai.cli_human import app
 from cai.errors import UsageError
-from cai.human import reliability, store
+from cai.human import store
 from cai.human.agreement import measure
 from cai.human.agreement_report import agreement_of, describe
 from cai.human.collected import votes_of
 from cai.human.overlap import pair_scores, reliability_curve
 from cai.human.votes import Vote, VoteLog
 from cai.runfolder import RunFolder
+from cai.statistics import reliability
 from cai.statistics.preference import PairScore, calibration_error
 from cai.types import Preference
 
