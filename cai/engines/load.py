@@ -22,7 +22,7 @@ from cai.engines.checkpoint import (
 from cai.errors import EngineError, UsageError
 
 Backend = Literal["transformers", "vllm", "openai"]
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt"]
 
 
 def backend(config: ModelConfig) -> Backend:
