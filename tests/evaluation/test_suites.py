@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -280,3 +284,29 @@ def test_measured_from_the_command_line(finished: Path) -> None:
     assert none.returncode == 2 and "arena" in none.stderr
     nowhere = cai("eval", "nowhere-at-all/x/y", "--suite", "arena", cwd=home)
     assert nowhere.returncode == 2 and "there is no folder" in nowhere.stderr
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_where_it_was(finished: Path) -> None:
+    calm, killed = finished.parent / "calm", finished.parent / "killed"
+    for home in (calm, killed):
+        shutil.copytree(finished, home)
+    command = ("eval", "run", "--suite", "questions", "--limit", "20", "--quiet")
+    start = asked(killed / "run").get("choose", 0)
+    process = subprocess.Popen([sys.executable, "-m", "cai", *command], cwd=killed, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while asked(killed / "run").get("choose", 0) < start + 40 and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL  # in the middle, not behind the end
+    kept = asked(killed / "run")["choose"]
+    assert kept >= start + 40
+    done = [cai(*command, cwd=home) for home in (calm, killed)]
+    assert [each.returncode for each in done] == [0, 0], done
+    assert asked(killed / "run") == asked(calm / "run")  # everything once
+    found = [RunFolder(home / "run").read_metrics() for home in (calm, killed)]
+    keys = {key for key in found[0] if key.startswith("eval/questions/")}
+    assert keys and keys == {key for key in found[1] if key.startswith("eval/questions/")}
+    for key in keys:
+        assert found[1][key].value == pytest.approx(found[0][key].value, abs=1e-5)
