@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,16 +50,32 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run under a constitution of the user's own; the folder that holds ``run`` and ``c.yaml``."""
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A finished run under a constitution of the user's own; the folder that holds ``run`` and ``c.yaml``.
+
+    One for all workers: whoever needs it first makes it. A copy of this worker's own is returned.
+    """
+    from filelock import FileLock
+
+    own = tmp_path_factory.mktemp("finished") / "home"
+    base = tmp_path_factory.getbasetemp()
+    shared = (base if worker_id == "master" else base.parent) / "finished-run"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "made").exists():
+            _finish(shared)
+    shutil.copytree(shared, own, symlinks=True)
+    return own
+
+
+def _finish(home: Path) -> None:
     from small_run import SMALL, cai
 
     from cai.constitution import dump, load_constitution
 
-    home = tmp_path_factory.mktemp("run")
+    home.mkdir(exist_ok=True)
     (home / "c.yaml").write_text(dump(load_constitution("harmless")))
     done = cai("run", "--constitution", "c.yaml", "--run", "run", *SMALL, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "before" not in done.stderr
     assert "harmful" in done.stdout
-    return home
+    (home / "made").touch()
