@@ -110,13 +110,19 @@ class TransformersWorker(Worker[AnyJob]):
         waiting[:] = [ticket for ticket in waiting if id(ticket) not in served]
 
     def _next_batch(self, waiting: Sequence[Ticket[AnyJob]]) -> list[Ticket[AnyJob]]:
-        """The longest jobs among those of one kind that begin alike, as many as fit."""
+        """The longest jobs among those of one kind that begin alike, as many as fit.
+
+        Completions that do not begin alike in large groups are batched together all the same: a shared
+        beginning spares one pass over it, a large batch spares passes at every token.
+        """
         groups: dict[object, list[Ticket[AnyJob]]] = defaultdict(list)
         for ticket in waiting:
             groups[type(ticket.job), tuple(ticket.job.prompt[:PREFIX])].append(ticket)
         if not groups:
             return []
         _, _, group = max((len(group), -place, group) for place, group in enumerate(groups.values()))
+        if isinstance(group[0].job, CompletionJob) and len(group) < self._max_rows // 4:
+            group = [ticket for ticket in waiting if isinstance(ticket.job, CompletionJob)]
         group = sorted(group, key=lambda ticket: -_length(ticket.job))
         rows = max(1, min(self._max_rows, self._budget // _length(group[0].job)))
         return group[:rows]
