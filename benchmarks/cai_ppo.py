@@ -45,13 +45,12 @@ class Clock:
         return spent
 
 
-def config(settings: dict[str, Any], sampler: str, dtype: str) -> PPOConfig:
+def config(job: dict[str, Any]) -> PPOConfig:
     """Every setting of the comparison; what has no part in it stays as it is by default."""
-    ours = {name: value for name, value in settings.items() if not name.startswith("trl_")}
+    ours = {name: value for name, value in job["settings"].items() if not name.startswith("trl_")}
+    ours |= {name: job[name] for name in ("sampler", "dtype", "critic")}
     never_clipped = 1e6  # TRL's PPO does not clip gradients
-    return PPOConfig.model_validate(
-        {**ours, "sampler": sampler, "dtype": dtype, "schedule": "linear", "max_grad_norm": never_clipped}
-    )
+    return PPOConfig.model_validate({**ours, "schedule": "linear", "max_grad_norm": never_clipped})
 
 
 def main() -> None:
@@ -79,10 +78,10 @@ def main() -> None:
         policy=job["policy"],
         prompts=prompts,
         score=score,
-        config=config(job["settings"], job["sampler"], job["dtype"]),
+        config=config(job),
         out=out,
         seed=job["seed"],
-        critic=job["reward"],
+        critic=job["reward"] if job["critic"] == "separate" else None,
     )
     train_ppo(made, progress=note)
     Path(sys.argv[2]).write_text(json.dumps({"steps": steps}))

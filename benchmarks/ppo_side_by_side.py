@@ -15,8 +15,9 @@ answers the same held-out prompts with the same seeds through the same sampler, 
 scores the answers.
 
 Pieces: ``trl``, float32; ``trl-bf16``, what ``accelerate launch --mixed_precision bf16`` gives it; ``cai``,
-float32 throughout; ``cai-auto``, the learner's products in our default precision; ``cai-hf``, as ``cai`` but
-drawn by transformers. ``--workload ragged`` has responses of 1 to 300 tokens and is for speed alone.
+float32 throughout; ``cai-auto``, the learner's products in our default precision; ``cai-shared`` and
+``cai-shared-f32``, likewise with the critic as a head on the policy; ``cai-hf``, as ``cai`` but drawn by
+transformers. ``--workload ragged`` has responses of 1 to 300 tokens and is for speed alone.
 
 TRL at its best on a CPU, from its sources: ``use_cpu``; ``bf16=False`` (True changes nothing: its PPO makes
 its Accelerator without it); no gradient checkpointing (its default, which computes twice to save memory);
@@ -66,9 +67,11 @@ SETTINGS: dict[str, Any] = {
 SIDES = {
     "trl": {"bf16": False},
     "trl-bf16": {"bf16": True},
-    "cai": {"sampler": "vllm", "dtype": "float32"},
-    "cai-auto": {"sampler": "vllm", "dtype": "auto"},
-    "cai-hf": {"sampler": "transformers", "dtype": "float32"},
+    "cai": {"sampler": "vllm", "dtype": "float32", "critic": "separate"},
+    "cai-auto": {"sampler": "vllm", "dtype": "auto", "critic": "separate"},
+    "cai-shared": {"sampler": "vllm", "dtype": "auto", "critic": "shared"},
+    "cai-shared-f32": {"sampler": "vllm", "dtype": "float32", "critic": "shared"},
+    "cai-hf": {"sampler": "transformers", "dtype": "float32", "critic": "separate"},
 }
 ROWS = (
     ("tokens_per_second", "response tokens drawn and learned, per second", 0),
@@ -80,7 +83,15 @@ ROWS = (
     ("tokens_per_response", "tokens per response", 1),
     ("reward", "reward on held-out prompts, after", 3),
 )
-MEASURED = ("trl", "cai", "trl-bf16", "cai-auto")
+MEASURED = ("trl", "cai", "cai-shared-f32", "trl-bf16", "cai-auto", "cai-shared")
+RATIOS = (
+    ("cai", "trl"),
+    ("cai-auto", "trl-bf16"),
+    ("cai-auto", "trl"),
+    ("cai-shared-f32", "trl"),
+    ("cai-shared", "trl-bf16"),
+    ("cai-shared", "trl"),
+)
 WORKLOADS: dict[str, dict[str, Any]] = {
     "pocket": {},
     "ragged": {"prompts": 32, "steps": 4, "max_tokens": 300},
@@ -221,7 +232,7 @@ def report(out: Path) -> str:
     start = newest.get(("start", 0))
     if start:
         lines.append("\nReward before: {reward:.3f} [{low:.3f}, {high:.3f}], n={n}".format_map(start))
-    for ours, theirs in (("cai", "trl"), ("cai-auto", "trl-bf16"), ("cai-auto", "trl")):
+    for ours, theirs in RATIOS:
         both = [seed for side, seed in sorted(newest) if side == ours and (theirs, seed) in newest]
         for name in ("tokens_per_cpu_second", "tokens_per_second"):
             ratios = [newest[ours, seed][name] / newest[theirs, seed][name] for seed in both]

@@ -134,6 +134,10 @@ class PPOConfig(RolloutConfig):
 
     epochs: Positive = Field(4, description="passes over the responses of a step")
     minibatches: Positive = Field(1, description="updates per pass")
+    critic: Literal["separate", "shared"] = Field(
+        "separate",
+        description="a network of its own, or a value head on the policy's: nearly half the cost",
+    )
     critic_learning_rate: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="default: the learning rate"
     )

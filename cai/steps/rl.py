@@ -88,7 +88,8 @@ def from_a_thread(reward: Reward) -> Callable[[Sequence[Response]], list[Scored]
 
 
 def _critic(run: Run) -> str | None:
-    """The run's reward model gives the critic its start where the policy's weights are not shared."""
-    folder = run.folder.checkpoint("reward")
+    """The run's reward model gives the critic its start where it has all its weights to itself."""
+    folder, config = run.folder.checkpoint("reward"), run.config.ppo
     uses_model = any(term.source == "model" for term in run.config.reward)
-    return str(folder) if uses_model and run.config.ppo.lora is None and folder.is_dir() else None
+    alone = config.lora is None and config.critic == "separate"
+    return str(folder) if uses_model and alone and folder.is_dir() else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +28,8 @@ from cai.training.schedule import cuts
 Figures = dict[str, float]
 Pair = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids of a prompt and of a response to it."""
+Tokens = Callable[[Tensor], Tensor]
+"""From (B, R) to the (N,) response tokens of a micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,10 @@ class Learner:
         old, reference, values = (torch.zeros(mask.shape) for _ in range(3))
         for micro in (m for minibatch in minibatches for m in self._micro(lengths, minibatch)):
             batch = self._batch([rows[i] for i in micro])
-            _fill(old, micro, mask, self.actors.logprobs(batch, self.config.temperature))
+            logprobs, state_values = self.actors.read(batch, self.config.temperature)
+            _fill(old, micro, mask, logprobs)
             _fill(reference, micro, mask, self.actors.reference_logprobs(batch, self.config.temperature))
-            _fill(values, micro, mask, self.actors.values(batch))
+            _fill(values, micro, mask, state_values)
         return old, reference, values
 
     def _figures(self, kept: Sequence[Rollout], kl: Tensor, drift: Tensor, e: Experience) -> Figures:
@@ -208,28 +211,25 @@ class Learner:
         frozen = step < config.critic_warmup
         self.optimizer.zero_grad(set_to_none=True)
         for micro in self._micro(e.lengths, minibatch):
-            batch = self._batch([e.rows[i] for i in micro])
             here = e.mask[micro]
 
             def tokens(values: Tensor, micro: list[int] = micro, here: Tensor = here) -> Tensor:
                 return values[micro][here].to(device)
 
-            if not frozen:
-                logprobs = self.actors.logprobs(batch, config.temperature)
-                part = policy_loss(
-                    logprobs,
-                    tokens(e.old),
-                    tokens(e.advantages),
-                    tokens(e.weights),
-                    clip=config.clip,
-                    total=total,
-                )
-                torch.autograd.backward(part.loss)
+            def policy(logprobs: Tensor, tokens: Tokens = tokens) -> Tensor:
+                old, advantages, weights = tokens(e.old), tokens(e.advantages), tokens(e.weights)
+                part = policy_loss(logprobs, old, advantages, weights, clip=config.clip, total=total)
                 sums[:3] += torch.stack([part.loss.detach(), part.clipped, part.kl]).double().cpu()
-            values = self.actors.values(batch)
-            fit = value_loss(values, tokens(e.values), tokens(e.returns), clip=config.value_clip, total=total)
-            torch.autograd.backward(config.value_coef * fit.loss)
-            sums[3:] += torch.stack([fit.loss.detach(), fit.clipped]).double().cpu()
+                return part.loss
+
+            def critic(values: Tensor, tokens: Tokens = tokens) -> Tensor:
+                old, returns = tokens(e.values), tokens(e.returns)
+                fit = value_loss(values, old, returns, clip=config.value_clip, total=total)
+                sums[3:] += torch.stack([fit.loss.detach(), fit.clipped]).double().cpu()
+                return config.value_coef * fit.loss
+
+            batch = self._batch([e.rows[i] for i in micro])
+            self.actors.descend(batch, config.temperature, None if frozen else policy, critic)
             self.tokens += int(batch["attention"].sum())
         sums = self.processes.sum(sums)
         norms = self._apply(frozen)

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from cai.errors import TrainingError
 from cai.rewards.base import Scored
 from cai.trainconfig import LoraConfig, PPOConfig
+from cai.training.actors import load_actors
+from cai.training.batches import padded
 from cai.training.ppo import PPOJob, train_ppo, tripped
 from cai.training.result import TrainingStopped
 from cai.types import Message, Prompt, Response
@@ -58,9 +60,13 @@ def distance(one: Path, two: Path) -> float:
     return max((a[name].float() - b[name].float()).abs().max().item() for name in a)
 
 
+@pytest.mark.parametrize("critic", ["separate", "shared"])
 @pytest.mark.parametrize("lora", [None, LoraConfig(r=4, alpha=8)], ids=["full", "lora"])
-def test_the_first_update_has_ratio_1(tiny_model: Path, tmp_path: Path, lora: LoraConfig | None) -> None:
-    result = train_ppo(job(tiny_model, tmp_path / "policy", CONFIG.model_copy(update={"lora": lora})))
+def test_the_first_update_has_ratio_1(
+    tiny_model: Path, tmp_path: Path, lora: LoraConfig | None, critic: str
+) -> None:
+    config = CONFIG.model_copy(update={"lora": lora, "critic": critic})
+    result = train_ppo(job(tiny_model, tmp_path / "policy", config))
     assert result.steps == 3
     for figures in result.history:
         assert figures["first_clip_fraction"] == 0.0
@@ -88,16 +94,18 @@ def test_micro_batches_change_nothing_but_rounding(tiny_model: Path, tmp_path: P
         assert one == pytest.approx(two, abs=1e-5), name
 
 
-def test_a_stopped_training_goes_on_bit_by_bit(tiny_model: Path, tmp_path: Path) -> None:
-    whole = train_ppo(job(tiny_model, tmp_path / "whole"))
+@pytest.mark.parametrize("critic", ["separate", "shared"])
+def test_a_stopped_training_goes_on_bit_by_bit(tiny_model: Path, tmp_path: Path, critic: str) -> None:
+    config = CONFIG.model_copy(update={"critic": critic})
+    whole = train_ppo(job(tiny_model, tmp_path / "whole", config))
     asked = iter([True, True, False])
     for _ in range(2):
         with pytest.raises(TrainingStopped):
-            train_ppo(job(tiny_model, tmp_path / "parts"), should_stop=lambda: next(asked))
-    parts = train_ppo(job(tiny_model, tmp_path / "parts"))
+            train_ppo(job(tiny_model, tmp_path / "parts", config), should_stop=lambda: next(asked))
+    parts = train_ppo(job(tiny_model, tmp_path / "parts", config))
     assert distance(whole.path, parts.path) == 0.0
     assert parts.history == whole.history
-    again = train_ppo(job(tiny_model, tmp_path / "parts"))
+    again = train_ppo(job(tiny_model, tmp_path / "parts", config))
     assert again.reused
 
 
@@ -120,11 +128,45 @@ def test_rollouts_on_disk_are_not_drawn_again(tiny_model: Path, tmp_path: Path) 
     assert distance(whole.path, resumed.path) == 0.0
 
 
-def test_only_the_critic_learns_while_it_warms_up(tiny_model: Path, tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"critic_warmup": 3})
+@pytest.mark.parametrize("critic", ["separate", "shared"])
+def test_only_the_critic_learns_while_it_warms_up(tiny_model: Path, tmp_path: Path, critic: str) -> None:
+    config = CONFIG.model_copy(update={"critic_warmup": 3, "critic": critic, "critic_learning_rate": 2e-2})
     result = train_ppo(job(tiny_model, tmp_path / "policy", config))
     assert distance(tiny_model, result.path) == 0.0
     assert result.history[-1]["value_loss"] < result.history[0]["value_loss"]
+
+
+def test_a_shared_critic_reads_and_moves_the_policy_s_network(tiny_model: Path) -> None:
+    """Its values are the head on transformers' own last hidden states; one pass gives both gradients."""
+    config = CONFIG.model_copy(update={"critic": "shared"})
+    actors = load_actors(str(tiny_model), None, config, seed=1)
+    batch = padded([((5, 6, 7), (8, 9)), ((5,), (6, 7, 8))], 0)
+    policy = actors.policy
+
+    def by_hand() -> tuple[torch.Tensor, torch.Tensor]:
+        out = policy(batch["ids"], attention_mask=batch["attention"], output_hidden_states=True)
+        logprobs = out.logits.log_softmax(-1).gather(-1, batch["ids"].roll(-1, 1)[..., None])[..., 0]
+        states = batch["completion"].roll(-1, 1)
+        states[:, -1] = False
+        return logprobs[states], actors.head(out.hidden_states[-1])[..., 0][states]
+
+    logprobs, values = actors.read(batch, 1.0)
+    assert logprobs.shape == values.shape == (5,)
+    for found, expected in zip((logprobs, values), by_hand(), strict=True):
+        torch.testing.assert_close(found, expected.detach())
+
+    actors.descend(batch, 1.0, lambda logp: logp.sum(), lambda v: 0.3 * (v**2).sum())
+    found = [p.grad.clone() for p in policy.parameters()]
+    actors.zero_grad()
+    expected_logprobs, expected_values = by_hand()
+    (expected_logprobs.sum() + 0.3 * (expected_values**2).sum()).backward()
+    for gradient, parameter in zip(found, policy.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
+
+    actors.zero_grad()
+    actors.descend(batch, 1.0, None, lambda v: v.sum())
+    assert all(parameter.grad is None for parameter in policy.parameters())
+    assert actors.head.weight.grad is not None
 
 
 def test_unscored_responses_are_left_out_and_counted(tiny_model: Path, tmp_path: Path) -> None:
@@ -169,8 +211,8 @@ def test_a_guard_ends_the_training_and_says_so(tiny_model: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
-def test_a_bandit_with_a_known_optimum(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "critic"), [*((seed, "separate") for seed in range(5)), (0, "shared")])
+def test_a_bandit_with_a_known_optimum(seed: int, critic: str, tmp_path: Path) -> None:
     """One token, π* ∝ π_ref exp(r/β): 99.9 % of the objective's gap closed, KL(π ‖ π*) at most 0.01."""
     from tiny_models import save_word_model
     from transformers import AutoModelForCausalLM
@@ -191,6 +233,7 @@ def test_a_bandit_with_a_known_optimum(seed: int, tmp_path: Path) -> None:
         micro_batch_size=256,
         max_tokens=1,
         learning_rate=5e-3,
+        critic=critic,
         critic_learning_rate=1e-2,
         kl_coef=beta,
         missing_eos_penalty=0.0,
