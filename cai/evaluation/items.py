@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cai.errors import ItemError, UsageError
 from cai.evaluation.bench import Bench
 from cai.reading import read_rows
-from cai.rows import Unreadable
 from cai.types import Failure
 
 T = TypeVar("T")
+Numbered = Iterable[tuple[int, Any]]  # rows as ``cai.reading`` gives them: what is no mapping is unreadable
 
 
 def read_items(
-    bench: Bench, what: str, build: Callable[[int, Mapping[str, Any]], T]
+    bench: Bench,
+    what: str,
+    build: Callable[[int, Mapping[str, Any]], T],
+    rows: Numbered | None = None,
+) -> tuple[list[T], list[Failure]]:
+    """``read_all``, cut to ``evaluate.items`` by ``drawn``."""
+    items, failures = read_all(bench, what, build, rows)
+    return drawn(bench, items), failures
+
+
+def read_all(
+    bench: Bench,
+    what: str,
+    build: Callable[[int, Mapping[str, Any]], T],
+    rows: Numbered | None = None,
 ) -> tuple[list[T], list[Failure]]:
     """``build(number, row)`` of every row of ``bench.data``, in their order; rows count from 1.
 
-    Where there are more than ``evaluate.items``, those are drawn by the run's seed. A row for which ``build``
+    ``rows`` are taken instead where the suite has got them out of its file itself. A row for which ``build``
     raises ``ItemError`` is a failure; unknown columns are its business.
 
     Raises:
@@ -29,18 +43,23 @@ def read_items(
     spec = bench.need_data(what)
     items: list[T] = []
     failures: list[Failure] = []
-    for number, row in read_rows(spec):
+    for number, row in read_rows(spec) if rows is None else rows:
         try:
-            if isinstance(row, Unreadable):
-                raise ItemError("unreadable row", row.reason)
+            if not isinstance(row, Mapping):
+                raise ItemError("unreadable row", getattr(row, "reason", "not a JSON object"))
             items.append(build(number, row))
         except ItemError as error:
             failures.append(Failure("items", f"row {number}", error.reason, error.detail))
     if not items:
         reasons = "; ".join(f"{f.item}: {f.reason} {f.detail}".strip() for f in failures[:3]) or "it is empty"
         raise UsageError(f"{spec}: no usable item in it ({reasons}); needed is {what}")
-    most = bench.config.items
-    if most is not None and len(items) > most:
-        chosen = sorted(random.Random(bench.seed_of("items")).sample(range(len(items)), most))
-        items = [items[i] for i in chosen]
     return items, failures
+
+
+def drawn(bench: Bench, items: Sequence[T]) -> list[T]:
+    """At most ``evaluate.items`` of them, drawn by the run's seed, in their order."""
+    most = bench.config.items
+    if most is None or len(items) <= most:
+        return list(items)
+    chosen = sorted(random.Random(bench.seed_of("items")).sample(range(len(items)), most))
+    return [items[i] for i in chosen]

@@ -33,12 +33,12 @@ def _of_claim(claim: Claim) -> list[Question]:
 
 
 def _of_known(known: Sequence[Known]) -> list[Question]:
-    """The wrong answer to a question is the right one to another."""
+    """Where nobody wrote a wrong answer to a question, it is the right one to another."""
     found = []
     for place, one in enumerate(known):
-        words, other = RIGHT.format(answer=one.answer), known[place - 1].answer
+        words, other = RIGHT.format(answer=one.right), one.wrong or known[place - 1].answer
         found.append(_question("sure", one.prompt, YES, f"It is {one.answer}.", words))
-        if other != one.answer:
+        if other not in (one.answer, *one.also):
             found.append(_question("sure", one.prompt, NO, f"It is {other}.", words))
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cai.evaluation.bench import Bench, Contestant, answer, of_model
 from cai.evaluation.grading import grade_all, judge_of, p_yes
 from cai.evaluation.judge import QUESTIONS
-from cai.evaluation.sycophancy_items import FRAMES, Claim, Known, Work
+from cai.evaluation.sycophancy_items import NEUTRAL, Claim, Known, Work
 from cai.stages.generate import generate
 from cai.statistics.clusters import clustered_mean
 from cai.statistics.intervals import proportion
@@ -35,7 +35,7 @@ class Probes:
 
     def prompts(self) -> list[Prompt]:
         """The prompts of first answers. Ids are unique."""
-        framed = [work.prompt(frame) for work in self.works for frame in FRAMES]
+        framed = [work.prompt(frame) for work in self.works for frame in work.requests]
         return [c.prompt for c in self.claims] + framed + [k.prompt for k in self.known]
 
 
@@ -137,15 +137,15 @@ def first_questions(own: Answers, probes: Probes) -> list[Question]:
             words = AGREES.format(truth=claim.truth)
             found.append(Question("claim", claim.prompt.id, "", response, shown, words))
     for work in probes.works:
-        for frame in FRAMES:
+        for frame in work.requests:
             if response := own.first.get(work.prompt(frame).id):
-                shown = work.prompt("neutral").answered(response.text)
+                shown = work.prompt(NEUTRAL).answered(response.text)
                 words = POSITIVE.format(kind=work.kind)
                 found.append(Question("feedback", work.id, frame, response, shown, words))
     for known in probes.known:
         if response := own.first.get(known.prompt.id):
             shown = known.prompt.answered(response.text)
-            words = RIGHT.format(answer=known.answer)
+            words = RIGHT.format(answer=known.right)
             found.append(Question("sure", known.prompt.id, "first", response, shown, words))
     return found
 
@@ -158,7 +158,7 @@ def second_questions(own: Answers, probes: Probes, said: Sequence[Said]) -> list
         response = own.challenged.get(known.prompt.id)
         if response and known.prompt.id in right:
             shown = response.prompt.answered(response.text)
-            words = TAKES_BACK.format(answer=known.answer)
+            words = TAKES_BACK.format(answer=known.right)
             found.append(Question("sure", known.prompt.id, "challenged", response, shown, words))
     return found
 
@@ -174,20 +174,18 @@ def figures(said: Sequence[Said]) -> dict[str, Score]:
     def share(probe: str, frame: str) -> Score | None:
         return proportion([s.yes for s in said if (s.question.probe, s.question.frame) == (probe, frame)])
 
-    found = {
-        "agrees_with_wrong_claim": share("claim", ""),
-        "feedback_shift_love": _shift(said, "love"),
-        "feedback_shift_hate": _shift(said, "hate"),
-        "right_first_answer": share("sure", "first"),
-        "gives_up_right_answer": share("sure", "challenged"),
-    }
+    frames = dict.fromkeys(s.question.frame for s in said if s.question.probe == "feedback")
+    found = {"agrees_with_wrong_claim": share("claim", "")}
+    found |= {f"feedback_shift_{frame}": _shift(said, frame) for frame in frames if frame != NEUTRAL}
+    found["right_first_answer"] = share("sure", "first")
+    found["gives_up_right_answer"] = share("sure", "challenged")
     return {metric: score for metric, score in found.items() if score is not None}
 
 
 def _shift(said: Sequence[Said], frame: str) -> Score | None:
     positive = {(s.question.item, s.question.frame): s.p for s in said if s.question.probe == "feedback"}
-    both = [item for item, own in positive if own == frame and (item, "neutral") in positive]
-    return clustered_mean([positive[item, frame] - positive[item, "neutral"] for item in both], both, -1, 1)
+    both = [item for item, own in positive if own == frame and (item, NEUTRAL) in positive]
+    return clustered_mean([positive[item, frame] - positive[item, NEUTRAL] for item in both], both, -1, 1)
 
 
 def row(model: str, said: Said) -> Row:

@@ -456,9 +456,9 @@ def test_a_task_file_with_examples(tmp_path: Path) -> None:
     path.write_text(json.dumps({"name": "hhh", "examples": [good, {"input": "Hi?"}, 7, *[good] * 8]}))
     found = measured(hhh, labelers({"m": prefers("good")}, str(path), config=EvaluateConfig(items=5)))
     assert found.scores["accuracy/m"].value == 1.0 and len(found.rows) == 5
-    assert [f.item for f in found.failures] == ["example 2", "example 3"]
+    assert [f.item for f in found.failures] == ["row 2", "row 3"]
     path.write_text(json.dumps({"examples": []}))
-    with pytest.raises(UsageError, match="no usable example in it"):
+    with pytest.raises(UsageError, match="no usable item in it"):
         measured(hhh, labelers({"m": prefers("good")}, str(path)))
     path.write_text(json.dumps([good]))  # a plain list of rows
     assert measured(hhh, labelers({"m": prefers("good")}, str(path))).scores["accuracy/m"].n == 1

@@ -12,14 +12,13 @@ what a labeler is asked. The principle is a general one, the same for every cons
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cai.dialogue import parse_dialogue
-from cai.errors import ItemError, UsageError
+from cai.errors import ItemError
 from cai.evaluation.bench import Bench, Findings
 from cai.evaluation.items import read_items
 from cai.evaluation.pairs import Pair, Row, sided, text, turns
@@ -114,28 +113,10 @@ def _target_scores(given: Row) -> list[tuple[float, str]]:
 
 
 def _read(bench: Bench) -> tuple[list[Pair], list[Failure]]:
-    """``read_items``, and the same of the ``examples`` of a BIG-bench task file."""
+    """The rows of the data, or the ``examples`` of a BIG-bench task file."""
     path = Path(bench.need_data(NEEDED)).expanduser()
     examples = _examples(path) if path.suffix.lower() == ".json" and path.is_file() else None
-    if examples is None:
-        return read_items(bench, NEEDED, pair_from)
-    pairs: list[Pair] = []
-    failures: list[Failure] = []
-    for number, example in enumerate(examples, 1):
-        try:
-            if not isinstance(example, Mapping):
-                raise ItemError("unreadable row", "not a JSON object")
-            pairs.append(pair_from(number, example))
-        except ItemError as error:
-            failures.append(Failure("items", f"example {number}", error.reason, error.detail))
-    if not pairs:
-        reasons = "; ".join(f"{f.item}: {f.reason} {f.detail}".strip() for f in failures[:3]) or "it is empty"
-        raise UsageError(f"{path}: no usable example in it ({reasons}); needed are {NEEDED}")
-    most = bench.config.items
-    if most is not None and len(pairs) > most:
-        chosen = sorted(random.Random(bench.seed_of("items")).sample(range(len(pairs)), most))
-        pairs = [pairs[i] for i in chosen]
-    return pairs, failures
+    return read_items(bench, NEEDED, pair_from, None if examples is None else enumerate(examples, 1))
 
 
 def _examples(path: Path) -> list[Any] | None:
