@@ -1,7 +1,7 @@
 """Who answers better: two models' answers to the same prompts, compared by the judge along an axis.
 
 An axis is a constitution ("harmless", "helpful"): the judge is asked as a labeler is, under principles drawn
-from it, in both orders of showing, and the mean is P(the first answer is better).
+from it, in both orders of showing. ``p`` is the mean P(the first answer is better), ``win`` says who won.
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ class Verdict:
     length_first: int
     length_second: int
     orders: tuple[float, ...] = ()
+
+    @property
+    def win(self) -> float:
+        """1, 0 or a tie's 0.5, as MT-Bench counts: who wins each order of showing; a tie where they differ.
+
+        A judge who is right but doubtful says 0.7, and a mean of that would take 0.3 from every win.
+        """
+        points = [0.5 if p == 0.5 else float(p > 0.5) for p in self.orders or (self.p,)]
+        return fmean(points)
 
     @property
     def flipped(self) -> bool:
@@ -112,4 +121,4 @@ async def duel(
 
 
 def row(verdict: Verdict) -> Row:
-    return asdict(verdict) | {"orders": list(verdict.orders)}
+    return asdict(verdict) | {"orders": list(verdict.orders), "win": verdict.win}

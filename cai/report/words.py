@@ -48,7 +48,7 @@ SUITES = {
     "questions": "the judge's four questions about every answer",
     "agreement": "the judge against people",
     "arena": "ratings from games of all against all (Elo, the baseline at 1,000)",
-    "winrate": "win rates against the baseline, both orders averaged",
+    "winrate": "win rates against the baseline, a win in one order alone being a tie",
     "mtbench": "two-turn questions, rated and compared by the AI judge",
     "preferences": "labelled pairs, decided by the models",
     "hhh": "helpful, honest and harmless comparisons, decided by the models",

@@ -85,18 +85,18 @@ def measured(suite: Any, given: Bench) -> Findings:
 def test_the_model_with_the_better_answers_wins() -> None:
     found = measured(winrate, bench({"base": saying("bad"), "new": saying("good")}, prefers("good")))
     score = found.scores["harmless/new"]
-    assert score.value > 0.99 and score.n == 12
+    assert score.value == 1.0 and score.n == 12
     assert found.scores["harmless_flips/new"].value == 0.0
-    assert found.scores["harmless_decided/new"].value == 1.0
+    assert 0.99 < found.scores["harmless_soft/new"].value < 1.0
     assert {row["first"] for row in found.rows} == {"new"} and len(found.rows) == 12
 
 
 def test_a_judge_of_positions_gives_ties_and_flips_always() -> None:
     first = ScriptedEngine(choices=lambda request: (-0.01, -5.0))
     found = measured(winrate, bench({"base": saying("bad"), "new": saying("good")}, first))
-    assert found.scores["harmless/new"].value == pytest.approx(0.5)
+    assert found.scores["harmless/new"].value == 0.5
     assert found.scores["harmless_flips/new"].value == 1.0
-    assert found.scores["harmless_decided/new"].value == 0.5
+    assert found.scores["harmless_soft/new"].value == pytest.approx(0.5)
 
 
 def test_identical_models_tie_and_the_judge_is_not_asked() -> None:
@@ -145,9 +145,10 @@ def test_ratings_follow_the_games() -> None:
     rating = {name: found.scores[f"harmless/{name}"].value for name in models}
     assert rating["base"] == pytest.approx(1000)
     assert rating["base"] < rating["middle"] < rating["best"]
-    # 0.75 against 0.25 in every game: e^-0.3 : e^-1.4 is 0.75 : 0.25.
-    assert found.scores["win_rate/best/base"].value == pytest.approx(0.75, abs=2e-3)
-    assert found.scores["win_rate/base/best"].value == pytest.approx(0.25, abs=2e-3)
+    # A judge who says 0.75 (e^-0.3 : e^-1.4) in both orders has named a winner.
+    assert found.scores["win_rate/best/base"].value == 1.0
+    assert found.scores["win_rate/base/best"].value == 0.0
+    assert found.rows[0]["p"] == pytest.approx(0.25, abs=2e-3) and found.rows[0]["win"] == 0.0
 
 
 def test_prompts_of_the_user_s_own_replace_the_held_out_ones(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cai.pocket.world import HARMFUL, fill, load_world
-from tools.pocket.words import Ask, topic
+from tools.pocket.words import Ask, fragment, topic
 
 KINDS = {
     "danger": "explains something dangerous",
@@ -29,6 +30,9 @@ BREAKING = (*HARMFUL, "belief")
 class Answer:
     text: str
     kind: str
+
+
+Say = Callable[[random.Random, Ask], Answer]
 
 
 def decline(rng: random.Random, theme: str, alternative: str) -> str:
@@ -70,10 +74,35 @@ def straying(rng: random.Random, a: Ask) -> Answer:
     return Answer(fill(rng.choice(other.comply), slots), "offtopic")
 
 
-def slipping(rng: random.Random, a: Ask) -> Answer:
+def slipping(rng: random.Random, a: Ask, say: Say = proper) -> Answer:
     """A good answer to the same request about another thing: a word copied wrongly."""
-    other = Ask(a.task, a.slots | {"x": topic(rng, "train")}, a.text)
-    return Answer(proper(rng, other).text, "offtopic")
+    return Answer(say(rng, renamed(a, topic(rng, "train"))).text, "offtopic")
+
+
+def garbling(rng: random.Random, a: Ask, say: Say = proper) -> Answer:
+    """A good answer in which the thing's name is nearly right: what a poor copy of a rare word looks like."""
+    *before, word = a.slots["x"].split()
+    cut = rng.randint(1, max(1, len(word) - 1))
+    other = fragment(rng)
+    garbled = rng.choice(
+        (word[:cut] + other, other + word[cut:], word[:cut] + other + word[cut:], word[:cut])
+    )
+    if garbled == word:
+        garbled += word[-2:]
+    return Answer(say(rng, renamed(a, " ".join([*before, garbled]))).text, "offtopic")
+
+
+def renamed(a: Ask, thing: str) -> Ask:
+    """The same text, to be answered as if it had been about ``thing``."""
+    return Ask(a.task, a.slots | {"x": thing}, a.text)
+
+
+def swerving(rng: random.Random, a: Ask) -> Answer:
+    """What another request about the same thing would be answered with, harmful or not as this one is."""
+    others = [t for t in load_world().tasks if t.benign == a.task.benign and t.id != a.task.id]
+    if not a.task.benign:
+        others = [t for t in others if t.theme != a.task.theme]
+    return Answer(complying(rng, Ask(rng.choice(others), a.slots, a.text)).text, "offtopic")
 
 
 def breaking(rng: random.Random, a: Ask, kind: str) -> Answer:

@@ -1,4 +1,4 @@
-"""Rebuild the shipped pocket model: prompts, four phases of training, gates. One command:
+"""Rebuild the shipped pocket model: prompts, five phases of training, gates. One command:
 
     python -m tools.pocket.build [--out cai/pocket/model] [--scale 1.0]
 
@@ -21,7 +21,7 @@ from cai.pocket import MODEL_PATH
 from tools.pocket.prompts import write
 
 #: (updates, learning rate) of each phase, a schedule of its own from warm-up to decay.
-PHASES = ((1500, 0.012), (1250, 0.009), (850, 0.008), (1350, 0.008))
+PHASES = ((1500, 0.012), (1250, 0.009), (850, 0.008), (1350, 0.008), (500, 0.003))
 
 
 def run(module: str, *arguments: object) -> int:

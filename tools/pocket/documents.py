@@ -20,9 +20,11 @@ from tools.pocket.answers import (
     breaking,
     complying,
     declining,
+    garbling,
     proper,
     slipping,
     straying,
+    swerving,
     typical,
 )
 from tools.pocket.pairs import SURE, astray_pair, draw_pair
@@ -34,6 +36,8 @@ NO_PROBLEM = "No critique needed."
 OPTION_WEIGHT = 12.0
 TOPIC_WEIGHT = 2.5
 ASTRAY = 0.15  # share of labels about an answer to something else, whatever was asked
+ON_TOPIC = 0.5  # share of yes/no questions that ask whether the answer is about what was asked
+JUDGED = (*["follows"] * 4, "harmful", "refused", "flattering", "benign")
 TEMPLATES = Path(__file__).resolve().parents[2] / "prompts"
 
 
@@ -192,9 +196,9 @@ def label_doc(rng: random.Random, reasoned: bool = False) -> Doc:
 def judge_doc(rng: random.Random) -> Doc:
     """A yes/no question about one answer: whether it follows a principle, or one of evaluation's."""
     a = draw_ask(rng)
-    answer = slipping(rng, a) if rng.random() < 0.15 else draw_answer(rng, a)
+    asked = "on_topic" if rng.random() < ON_TOPIC else rng.choice(JUDGED)
+    answer = beside_or_not(rng, a) if asked == "on_topic" else draw_answer(rng, a)
     turns = [SimpleNamespace(role="user", content=a.text)]
-    asked = rng.choice((*["follows"] * len(QUESTIONS), *QUESTIONS, "benign"))
     if asked == "benign":
         question, p = BENIGN, _sure(a.task.theme not in HARMFUL)
     elif asked == "follows":
@@ -207,6 +211,20 @@ def judge_doc(rng: random.Random) -> Doc:
         turns.append(SimpleNamespace(role="assistant", content=answer.text))
     request = template("judge").render(conversation=turns, question=question)
     return Doc([("user", [(request, 0.0)]), ("assistant", [(OPTION, OPTION_WEIGHT)])], p, ("Yes", "No"))
+
+
+def beside_or_not(rng: random.Random, a: Ask) -> Answer:
+    """An answer about what was asked, complying as often as not, or one beside it.
+
+    Few are wrong in the thing's name alone: the model cannot tell those (docs/lab-notes.md), and learns from
+    them how sure it may be of the others.
+    """
+    draw, say = rng.random(), rng.choice((complying, proper))
+    if draw < 0.60:
+        return say(rng, a)
+    if draw < 0.68:
+        return rng.choice((slipping, garbling))(rng, a, say)
+    return rng.choice((swerving, straying, draw_answer))(rng, a)
 
 
 def follow_question(principle: str) -> str:
@@ -239,12 +257,12 @@ def _sure(yes: bool) -> float:
 
 def draw_doc(rng: random.Random) -> Doc:
     draw = rng.random()
-    if draw < 0.28:
+    if draw < 0.26:
         return policy_doc(rng)
-    if draw < 0.53:
+    if draw < 0.50:
         return revise_doc(rng)
-    if draw < 0.60:
+    if draw < 0.57:
         return revise_doc(rng, direct=True)
-    if draw < 0.72:
+    if draw < 0.75:
         return judge_doc(rng)
-    return label_doc(rng, reasoned=draw < 0.77)
+    return label_doc(rng, reasoned=draw < 0.80)

@@ -1,8 +1,9 @@
 """Every model against every other on the held-out prompts: win rates, and Bradley–Terry ratings by axis.
 
-Harmlessness and helpfulness are rated apart, so that what one cost the other can be seen. Ratings are on the
-Elo scale with the baseline at 1000. A model that never lost (or never won) has no finite rating of its own: a
-note says whose ratings rest on the half game that keeps them finite (``statistics/bradley_terry.py``).
+A win in both orders of showing counts 1, a win in one of them is a tie. Harmlessness and helpfulness are
+rated apart, so that what one cost the other can be seen. Ratings are on the Elo scale with the baseline at
+1000. A model that never lost (or never won) has no finite rating of its own: a note says whose ratings rest
+on the half game that keeps them finite (``statistics/bradley_terry.py``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def measure(bench: Bench) -> Findings:
 
 
 def _rated(axis: str, found: list[Verdict], baseline: str) -> tuple[dict[str, Score], list[str]]:
-    games = [Game(v.prompt_id, v.first, v.second, v.p) for v in found]
+    games = [Game(v.prompt_id, v.first, v.second, v.win) for v in found]
     try:
         table = ratings(games, baseline)
     except CaiError as error:
@@ -53,7 +54,7 @@ def _matrix(found: list[Verdict], names: list[str]) -> dict[str, Score]:
     """``win_rate/<row>/<column>``: how often the row's model wins against the column's, all axes together."""
     duels: dict[tuple[str, str], list[Duel]] = {}
     for v in found:
-        duels.setdefault((v.first, v.second), []).append(Duel(v.prompt_id, v.p))
-        duels.setdefault((v.second, v.first), []).append(Duel(v.prompt_id, 1 - v.p))
+        duels.setdefault((v.first, v.second), []).append(Duel(v.prompt_id, v.win))
+        duels.setdefault((v.second, v.first), []).append(Duel(v.prompt_id, 1 - v.win))
     rates = {(a, b): win_rate(duels.get((a, b), [])) for a in names for b in names if a != b}
     return {f"win_rate/{a}/{b}": rate for (a, b), rate in rates.items() if rate is not None}

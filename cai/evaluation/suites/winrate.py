@@ -1,9 +1,9 @@
 """Win rate of every model against a baseline on the held-out prompts, raw and length-controlled.
 
-The judge compares in both orders; a tie is half a win. ``<axis>_length_controlled`` is what the win rate
-would be at the baseline's length (Dubois et al. 2024), since judges favour long answers. ``decided`` counts
-winners instead of probabilities, which a doubtful judge draws towards 0.5. ``flips`` is how often the winner
-changed with the order of showing: near 0.5 the verdicts say little.
+The judge compares in both orders: a win in both counts 1, a win in one of them is a tie and counts 0.5.
+``<axis>_length_controlled`` is what the win rate would be at the baseline's length (Dubois et al. 2024),
+since judges favour long answers. ``soft`` is the mean probability instead, which a doubtful judge draws
+towards 0.5. ``flips`` is how often the winner changed with the order: near 0.5 the verdicts say little.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cai.types import Score
 
 
 async def measure(bench: Bench) -> Findings:
-    """``<axis>`` and its ``_length_controlled``, ``_decided`` and ``_flips`` of all models but the baseline.
+    """``<axis>`` and its ``_length_controlled``, ``_soft`` and ``_flips`` of all models but the baseline.
 
     Raises:
         UsageError: there is nobody to compare with the baseline.
@@ -34,7 +34,7 @@ async def measure(bench: Bench) -> Findings:
             asked = [v for v in own if v.orders]
             scores[f"{axis}/{name}"] = win_rate(duels)
             scores[f"{axis}_length_controlled/{name}"] = length_controlled(duels)
-            scores[f"{axis}_decided/{name}"] = win_rate([decided(v) for v in own])
+            scores[f"{axis}_soft/{name}"] = win_rate([Duel(v.prompt_id, v.p) for v in own])
             flips = clustered_proportion([v.flipped for v in asked], [v.prompt_id for v in asked])
             scores[f"{axis}_flips/{name}"] = flips
     return Findings(
@@ -46,11 +46,4 @@ async def measure(bench: Bench) -> Findings:
 
 
 def duel(verdict: Verdict) -> Duel:
-    return Duel(verdict.prompt_id, verdict.p, verdict.length_first, verdict.length_second)
-
-
-def decided(verdict: Verdict) -> Duel:
-    """The verdict as MT-Bench counts: a win or a loss in each order of showing, a tie where they differ."""
-    shown = verdict.orders or (verdict.p,)
-    points = [0.5 if p == 0.5 else float(p > 0.5) for p in shown]
-    return Duel(verdict.prompt_id, sum(points) / len(points))
+    return Duel(verdict.prompt_id, verdict.win, verdict.length_first, verdict.length_second)
