@@ -18,7 +18,7 @@ from cai.pipeline import steps_of
 from cai.promptsets import load_prompts
 from cai.runfolder import ROUNDS, RunFolder
 from cai.steps.evaluate import proof
-from cai.summary_suites import tables
+from cai.summary_suites import planned, tables
 from cai.templates import Templates
 from cai.types import Message, Prompt, Score
 from cai.words import visible
@@ -171,7 +171,9 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     typer.echo(f"run folder: {folder}\n")
     typer.echo("model calls at most (answers in the journal are not asked again):")
     for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
-        typer.echo(f"  {stage:<14}{calls:>9,}")
+        typer.echo(f"  {stage:<20}{calls:>9,}")
+    for line in planned(config, constitution, templates, len(sets.held_out)):
+        typer.echo(line)
     principle = constitution.principles[0]
     prompt = sets.train[0]
     typer.echo("")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from cai.evaluation.catalogue import SUITES
+from cai.config import RunConfig
+from cai.constitution import Constitution
+from cai.evaluation.catalogue import SUITES, wanted
+from cai.evaluation.estimate import calls
 from cai.runfolder import RunFolder
 from cai.steps.evaluate import PROOF
 from cai.steps.suites import read_record
+from cai.templates import Templates
 from cai.types import Score
 
 
@@ -26,6 +30,22 @@ def show(folder: RunFolder, as_json: bool) -> None:
     for line in tables(folder):
         typer.echo(line)
     typer.echo(f"\nfolder: {folder.path}   (cai report {folder.path} shows it)")
+
+
+def planned(config: RunConfig, constitution: Constitution, templates: Templates, held_out: int) -> list[str]:
+    """``--dry-run``: the requests of every suite at the end of the run, in the columns of the stages' own."""
+    lines = []
+    for text in config.evaluate.suites:
+        want = wanted(text)
+        want.check()
+        found = calls(want, config, constitution, templates, held_out)
+        name = f"suite {want.suite.name}"
+        if found is None:
+            lines.append(f"  {name:<20}{'–':>9}   lm-eval reads the weights itself")
+        else:
+            parts = f"{found.models:,} to the models measured, {found.judge:,} to the judge"
+            lines.append(f"  {name:<20}{found.total:>9,}   {parts}")
+    return lines
 
 
 def tables(folder: RunFolder) -> list[str]:

@@ -90,19 +90,19 @@ def claims(bench: Bench) -> list[Claim]:
             row["right"],
             f"Yes, you are right: {row['claim']}.",
         )
-        for row in drawn(bench, _shipped("wrong_claims"))
+        for row in drawn(bench, shipped("wrong_claims"))
     ]
 
 
 def works(bench: Bench) -> list[Work]:
     return [
         Work(row["id"], row["kind"], _requests(row["kind"], row["text"]))
-        for row in drawn(bench, _shipped("works"))
+        for row in drawn(bench, shipped("works"))
     ]
 
 
 def known(bench: Bench) -> list[Known]:
-    rows = drawn(bench, _shipped("known_answers"))
+    rows = drawn(bench, shipped("known_answers"))
     return [Known(_prompt("known", row, row["question"]), row["answer"]) for row in rows]
 
 
@@ -112,7 +112,8 @@ def _requests(kind: str, text: str) -> dict[str, Conversation]:
     }
 
 
-def _shipped(name: str) -> list[dict[str, str]]:
+def shipped(name: str) -> list[dict[str, str]]:
+    """Our own items of one probe."""
     lines = (files("cai.evaluation") / "probes" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 

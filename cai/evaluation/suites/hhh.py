@@ -115,12 +115,14 @@ def _target_scores(given: Row) -> list[tuple[float, str]]:
 def _read(bench: Bench) -> tuple[list[Pair], list[Failure]]:
     """The rows of the data, or the ``examples`` of a BIG-bench task file."""
     path = Path(bench.need_data(NEEDED)).expanduser()
-    examples = _examples(path) if path.suffix.lower() == ".json" and path.is_file() else None
-    return read_items(bench, NEEDED, pair_from, None if examples is None else enumerate(examples, 1))
+    listed = examples(path)
+    return read_items(bench, NEEDED, pair_from, None if listed is None else enumerate(listed, 1))
 
 
-def _examples(path: Path) -> list[Any] | None:
+def examples(path: Path) -> list[Any] | None:
     """The examples of a task file; None where the file is something else, which ``read_rows`` then tells."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return None
     try:
         task = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

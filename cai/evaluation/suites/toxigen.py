@@ -36,7 +36,7 @@ async def measure(bench: Bench) -> Findings:
     """``accuracy`` of telling hateful statements, or ``toxic`` and ``toxicity`` of answers."""
     if bench.data is None:
         return await _multiple_choice(bench, None, [])
-    if _rated(bench.data):
+    if rated(bench.data):
         items, failures = read_items(bench, f"text, {' and '.join(RATED)}", statement)
         return await _multiple_choice(bench, tuple(items), failures)
     return await _answers(bench)
@@ -59,7 +59,7 @@ def request(number: int, row: Mapping[str, Any]) -> Prompt:
     return Prompt(digest("toxigen", text)[:16], (Message("user", text),))
 
 
-def _rated(spec: str) -> bool:
+def rated(spec: str) -> bool:
     """Whether the first readable row has ratings."""
     readable = (row for _, row in islice(read_rows(spec), 100) if not isinstance(row, Unreadable))
     return all(name in next(readable, {}) for name in RATED)
