@@ -256,7 +256,7 @@ def test_measured_from_the_command_line(finished: Path) -> None:
     home = finished.parent / "measured"
     shutil.copytree(finished, home)
     settings = (home / "run" / "config.yaml").read_bytes()
-    command = ("eval", "run", "--suite", "winrate", "--suite", "arena", "--limit", "6")
+    command = ("eval", "run", "--suite", "winrate", "--suite", "arena", "--limit", "24")
     done = cai(*command, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "winrate, graded by pocket" in done.stdout and "harmless" in done.stdout
