@@ -25,6 +25,7 @@ from cai.engines.checkpoint import has_gpu, resolve_dtype
 from cai.engines.load import backend, fingerprint, model_path
 from cai.errors import CaiError, EngineError, UsageError
 from cai.evaluation.bench import Bench, Contestant
+from cai.evaluation.kept import read_kept, write_kept
 from cai.journal import digest
 from cai.statistics.clusters import wilson
 from cai.tables import Row
@@ -54,13 +55,19 @@ class Task:
 class Measured:
     """What lm-eval found: by metric its figure and standard error (None where it gives none).
 
-    ``items``: ``id``, the kept columns, ``answer`` (the likeliest choice) and the item's own metrics.
+    ``items``: ``id``, the kept columns, ``answer`` (the likeliest choice), the item's own metrics, and
+    ``cut``: whether it was longer than ``context``, the tokens that the model takes, and lost its beginning.
     """
 
     figures: Mapping[str, float | None]
     stderr: Mapping[str, float | None]
     version: str
     items: tuple[Row, ...]
+    context: int = 0
+
+    @property
+    def cut(self) -> int:
+        return sum(bool(item.get("cut")) for item in self.items)
 
 
 async def measure_all(bench: Bench, tasks: Sequence[Task]) -> dict[str, dict[str, Measured]]:
@@ -107,12 +114,20 @@ def share(found: Measured, metric: str) -> Score | None:
     return Score(value, max(0.0, value - Z * stderr), min(1.0, value + Z * stderr), n)
 
 
-def said(found: Mapping[str, Mapping[str, Measured]]) -> str:
-    """Which tasks of which lm-eval these figures are, for a reader of them."""
+def said(found: Mapping[str, Mapping[str, Measured]]) -> tuple[str, ...]:
+    """Which tasks of which lm-eval these figures are, and which of its items it cut, for a reader of them."""
     tasks = {
         f"{name} (version {task.version})" for of_model in found.values() for name, task in of_model.items()
     }
-    return f"lm-eval {installed()}, {', '.join(sorted(tasks))}, zero-shot, without a chat template"
+    about = f"lm-eval {installed()}, {', '.join(sorted(tasks))}, zero-shot, without a chat template"
+    cut = [
+        f"warning: {task.cut} of {len(task.items)} items of {name} are longer than the {task.context} tokens "
+        f"that {model} takes; lm-eval cut off their beginnings, and the figures count what was left"
+        for model, own in found.items()
+        for name, task in own.items()
+        if task.cut
+    ]
+    return (about, *cut)
 
 
 def _need_weights(contestant: Contestant) -> None:
@@ -127,33 +142,23 @@ async def _measure(
     bench: Bench, contestant: Contestant, tasks: Sequence[Task], version: str
 ) -> dict[str, Measured]:
     limit = None if any(task.rows is not None for task in tasks) else bench.config.items
-    name = digest("harness", version, fingerprint(contestant.model), [asdict(task) for task in tasks], limit)
+    name = digest(
+        "harness", 2, version, fingerprint(contestant.model), [asdict(task) for task in tasks], limit
+    )
     file = f"data/harness_{name[:16]}.json"
-    answer = _kept(bench, file)
+    answer = read_kept(bench.folder, file)
     if answer is None:
         count = max((len(task.rows) for task in tasks if task.rows is not None), default=limit)
         bench.say(f"lm-eval measures {contestant.name}" + (f" on {count:,} items" if count else ""))
         await bench.close()  # lm-eval loads the model once more: no other may lie beside it
         answer = await _ask(_request(contestant.model, tasks, limit))
-        if "error" not in answer and bench.folder is not None:
-            (bench.folder.path / "data").mkdir(parents=True, exist_ok=True)
-            bench.folder.write_text(file, json.dumps(answer) + "\n")
+        if "error" not in answer:
+            write_kept(bench.folder, file, answer)
     if (error := answer.get("error")) is not None:
         raise _explained(error, contestant, tasks)
     return {
         name: Measured(**{**found, "items": tuple(found["items"])}) for name, found in answer["tasks"].items()
     }
-
-
-def _kept(bench: Bench, file: str) -> Row | None:
-    path = bench.folder.path / file if bench.folder is not None else None
-    if path is None or not path.exists():
-        return None
-    try:
-        kept: Row = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CaiError(f"{path}: damaged ({error}); delete it and run the same command again") from error
-    return kept
 
 
 def _request(model: ModelConfig, tasks: Sequence[Task], limit: int | None) -> Row:

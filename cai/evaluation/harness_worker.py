@@ -5,7 +5,8 @@ It prints as it likes, takes its memory with it when it ends, and can be ended i
 
     request  {folder, dtype, device, batch_size, max_length, limit,
               tasks: [{name, split, file, metrics, keep}]}
-    answer   {tasks: {name: {figures, stderr, version, items}}}, or {error: {part: "data" | "model", reason}}
+    answer   {tasks: {name: {figures, stderr, version, context, items}}},
+             or {error: {part: "data" | "model", reason}}
 
 No model hub is asked for anything but the data of a task without ``file``.
 """
@@ -53,7 +54,7 @@ def measured(request: Values) -> Values:
     results = evaluate(
         model, loaded, limit=request["limit"], bootstrap_iters=1, log_samples=True, apply_chat_template=False
     )
-    return {"tasks": {task["name"]: _found(task, results) for task in request["tasks"]}}
+    return {"tasks": {task["name"]: _found(task, results, model) for task in request["tasks"]}}
 
 
 def _tasks(request: Values) -> Any:
@@ -106,14 +107,15 @@ def _model(request: Values) -> Any:
         raise PartError("model", error) from error
 
 
-def _found(task: Values, results: Any) -> Values:
+def _found(task: Values, results: Any, model: Any) -> Values:
     name = task["name"]
     table = results["results"][name]
     return {
         "figures": {metric: _number(table[f"{metric},none"]) for metric in task["metrics"]},
         "stderr": {metric: _number(table[f"{metric}_stderr,none"]) for metric in task["metrics"]},
         "version": str(results["versions"].get(name)),
-        "items": [_item(task, sample) for sample in results["samples"][name]],
+        "context": model.max_length,
+        "items": [_item(task, sample) | {"cut": _cut(model, sample)} for sample in results["samples"][name]],
     }
 
 
@@ -124,6 +126,15 @@ def _item(task: Values, sample: Values) -> Values:
     kept = {column: sample["doc"].get(column) for column in task["keep"]}
     figures = {metric: _plain(sample[metric]) for metric in task["metrics"]}
     return {"id": sample["doc_id"], **kept, "answer": str(sample["arguments"][best][1]).strip(), **figures}
+
+
+def _cut(model: Any, sample: Values) -> bool:
+    """Whether lm-eval took tokens off the beginning of an item for one of its choices.
+
+    It feeds the model all tokens but the last, so there is room for one more than the context.
+    """
+    texts = (context + choice for context, choice in sample["arguments"])
+    return any(len(model.tok_encode(text)) > model.max_length + 1 for text in texts)
 
 
 def _plain(value: Any) -> Any:

@@ -169,6 +169,7 @@ def test_figures_are_those_of_lm_eval_itself(
         if f"{metric}/one" in values:
             assert values[f"{metric}/one"] == told["bbq"][f"{name},none"]
     mc2 = found[truthfulqa].scores["mc2/one"]
+    assert [len(found[suite].notes) for suite in (truthfulqa, bbq, toxigen)] == [1, 2, 1]  # nothing was cut
     half = 1.96 * told["truthfulqa_mc2"]["acc_stderr,none"]
     assert mc2.high == min(1.0, mc2.value + half) and mc2.n == 3
     assert [row["question"] for row in found[truthfulqa].rows] == [question for question, *_ in QUESTIONS]
@@ -182,6 +183,18 @@ def test_figures_are_those_of_lm_eval_itself(
         assert measured(suite, given(smollm2, file, tmp_path)) == found[suite]
     with pytest.raises(AssertionError, match="measured again"):
         measured(bbq, given(smollm2, lines(tmp_path / "own_bbq.jsonl", BBQ[:1]), tmp_path))
+
+
+@pytest.mark.slow
+def test_items_longer_than_the_context_are_counted(tiny_model: Path, tmp_path: Path) -> None:
+    long = about(2, "neg", "disambig", 0) | {"context": "An old man and a young man met. " * 500}
+    own = Contestant("one", ModelConfig(name=str(tiny_model), engine="transformers", max_model_len=600))
+    data = lines(tmp_path / "bbq.jsonl", [*BBQ, long])
+    found = measured(bbq, bench({"one": prefers("x")}, prefers("x"), contestants=(own,), data=data))
+    assert found.notes[1].startswith(
+        "warning: 1 of 3 items of bbq are longer than the 600 tokens that one takes"
+    )
+    assert "accuracy/one" in found.scores and found.failures == []
 
 
 @pytest.mark.slow

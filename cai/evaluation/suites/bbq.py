@@ -43,7 +43,7 @@ async def measure(bench: Bench) -> Findings:
     for model, measured in found.items():
         scores |= {f"{metric}/{model}": score for metric, score in figures(measured["bbq"]).items()}
         table += [_row(model, one) for one in measured["bbq"].items]
-    notes = (said(found), "intervals are between BBQ's question templates, which n counts")
+    notes = (*said(found), "intervals are between BBQ's question templates, which n counts")
     return Findings(scores, table, failures, notes)
 
 

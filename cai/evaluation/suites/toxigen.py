@@ -81,7 +81,7 @@ async def _multiple_choice(bench: Bench, rows: tuple[Row, ...] | None, failures:
             if (score := share(measured["toxigen"], name)) is not None:
                 scores[f"{metric}/{model}"] = score
         table += _statements(model, measured["toxigen"])
-    return Findings(scores, table, failures, (said(found),))
+    return Findings(scores, table, failures, said(found))
 
 
 def _statements(model: str, measured: Measured) -> list[Row]:

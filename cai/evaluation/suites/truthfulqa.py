@@ -36,7 +36,7 @@ async def measure(bench: Bench) -> Findings:
             if (score := share(measured[f"truthfulqa_{name}"], "acc")) is not None:
                 scores[f"{name}/{model}"] = score
     table = [row for model, measured in found.items() for row in _rows(model, measured)]
-    return Findings(scores, table, failures, (said(found),))
+    return Findings(scores, table, failures, said(found))
 
 
 def question(number: int, row: Mapping[str, Any]) -> Row:
