@@ -21,6 +21,7 @@ from cai.engines.checkpoint import model_config
 from cai.engines.load import model_path
 from cai.errors import ItemError
 from cai.evaluation.bench import Bench, Contestant, of_model
+from cai.evaluation.kept import rewards
 from cai.evaluation.pairs import Pair
 from cai.runner import Results, run_items
 from cai.stages.label import Labeler, label
@@ -69,8 +70,7 @@ async def prefer_all(
         if folder is None:
             results = await _labelled(bench, contestant, pairs, constitution)
         else:
-            await bench.close()  # one model in memory at a time
-            results = await _rewarded(contestant, folder, pairs)
+            results = await _rewarded(bench, contestant, folder, pairs)
         found[contestant.name] = results.done
         failures += of_model(contestant.name, results.failures)
     return {c.name: found[c.name] for c in bench.contestants}, failures
@@ -108,13 +108,18 @@ async def _labelled(
     return await bench.each(f"{contestant.name} labels", engine, items, work)
 
 
-async def _rewarded(contestant: Contestant, folder: Path, pairs: Sequence[Pair]) -> Results[Verdict]:
+async def _rewarded(
+    bench: Bench, contestant: Contestant, folder: Path, pairs: Sequence[Pair]
+) -> Results[Verdict]:
+    """Verdicts of a reward model, which is loaded only if it has not scored all of it in this folder."""
     from cai.rewards.model import RewardModel
 
     reward = RewardModel(folder, name=contestant.name, max_length=contestant.model.max_model_len)
+    sides = [(pair, answer) for pair in pairs for answer in (pair.comparison.a, pair.comparison.b)]
+    responses = [Response(pair.comparison.prompt, answer) for pair, answer in sides]
     try:
-        sides = [(pair, answer) for pair in pairs for answer in (pair.comparison.a, pair.comparison.b)]
-        scored = await reward.score([Response(pair.comparison.prompt, answer) for pair, answer in sides])
+        # One model in memory at a time: the engines' own is closed before.
+        scored = await rewards(reward, responses, bench.folder, before=bench.close)
     finally:
         await reward.close()
     numbered = list(zip(pairs, scored[::2], scored[1::2], strict=True))

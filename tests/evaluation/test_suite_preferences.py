@@ -15,7 +15,7 @@ from test_suites import bench, measured, prefers, saying
 
 from cai.config import EvaluateConfig, ModelConfig
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import ItemError, UsageError
+from cai.errors import CaiError, ItemError, UsageError
 from cai.evaluation.bench import Bench, Contestant
 from cai.evaluation.pairs import Pair, pair_from
 from cai.evaluation.preferring import (
@@ -29,6 +29,7 @@ from cai.evaluation.preferring import (
 from cai.evaluation.suites import hhh, preferences
 from cai.evaluation.suites.preferences import naive
 from cai.reading import read_rows
+from cai.runfolder import RunFolder
 from cai.statistics.kappa import kappa
 from cai.statistics.preference import PairScore
 from cai.types import Comparison, Message, Prompt
@@ -341,8 +342,13 @@ def test_items_are_limited_by_the_seed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_reward_model_scores_both_responses(tiny_model: Path, tmp_path: Path) -> None:
-    """Margins are the differences of what the checkpoint says, and a pair too long for it is a failure."""
+def test_a_reward_model_scores_both_responses(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Margins are the differences of what the checkpoint says, and a pair too long for it is a failure.
+
+    Measured again in the same folder, the model is not loaded, and every figure is the same.
+    """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -357,7 +363,10 @@ def test_a_reward_model_scores_both_responses(tiny_model: Path, tmp_path: Path) 
     assert reward_folder(ModelConfig(name=str(tiny_model))) is None
     long = {"prompt": "Long?", "chosen": "word " * 20_000, "rejected": "No."}
     data = written(tmp_path / "d.jsonl", [*ten(), long])
-    given = bench({"rm": saying("")}, saying(""), contestants=(Contestant("rm", config),), data=data)
+    own = (Contestant("rm", config),)
+    given = bench(
+        {"rm": saying("")}, saying(""), contestants=own, data=data, folder=RunFolder(tmp_path / "run")
+    )
     found = measured(preferences, given)
     assert [f.item for f in found.failures] == ["rm/row-11"]
     assert "flips/rm" not in found.scores and "first_position/rm" not in found.scores
@@ -373,6 +382,19 @@ def test_a_reward_model_scores_both_responses(tiny_model: Path, tmp_path: Path) 
             hidden = model.model(input_ids=ids[:, : last + 1]).last_hidden_state[0, -1]
             ends.append(float(model.score(hidden)))
     assert found.rows[0]["margin"] == pytest.approx(ends[0] - ends[1], abs=1e-4)
+
+    def never(self: Any) -> None:
+        raise AssertionError("loaded again")
+
+    monkeypatch.setattr("cai.rewards.model.RewardModel._load", never)
+    assert measured(preferences, given) == found
+    written(tmp_path / "d.jsonl", [*ten(), long, ten()[0] | {"chosen": "New."}])
+    with pytest.raises(AssertionError, match="loaded again"):
+        measured(preferences, given)
+    (file,) = (tmp_path / "run" / "data").glob("rewards_*.json")
+    file.write_text("{")
+    with pytest.raises(CaiError, match=r"rewards_.*damaged"):
+        measured(preferences, given)
 
 
 # --- HHH -----------------------------------------------------------------------------------
