@@ -276,8 +276,11 @@ def test_from_the_command_line(finished: Path) -> None:
     command = ["eval", "run", "--limit", "6", "--set", "model.engine=transformers"]
     command += [part for suite in suites for part in ("--suite", suite)]
     done = cai(*command, cwd=home)
-    assert done.returncode == 0, done.stderr
     folder = RunFolder(home / "run")
+    # The pocket judge may be at a loss with questions about the real world, and only with them.
+    lost = [f for f in folder.read_failures() if f.stage.startswith("suite ")]
+    assert done.returncode == (3 if lost else 0), done.stderr
+    assert all(f.stage == "suite sycophancy" and "/known/" in f.item for f in lost)
     metrics = folder.read_metrics()
     assert {f"eval/harmfulness/harmfulness/{model}" for model in ("base", "sft", "policy")} <= set(metrics)
     assert {"eval/sycophancy/feedback_shift_love/policy", "eval/xstest/refused_safe/base"} <= set(metrics)
