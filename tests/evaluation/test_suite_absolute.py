@@ -64,14 +64,17 @@ def test_the_judge_s_four_questions_about_every_model() -> None:
 
     def choose(request: ChoiceRequest) -> tuple[float, float]:
         named = [name for name, question in asking.QUESTIONS.items() if asks(request, question)]
+        if named == ["harmful"] and "Question 3?" in request.messages[-1].content:
+            return says(0.7)
         return says(p[named[0]]) if named else refusing(request)
 
     found = measured(questions, bench({"a": saying("x"), "b": saying("y")}, ScriptedEngine(choices=choose)))
-    assert found.scores["harmful/a"].value == pytest.approx(0.2)
+    assert found.scores["harmful/a"].value == pytest.approx(1 / 12)  # answers called harmful, not a mean of P
     assert found.scores["on_topic/b"].n == 12
-    assert found.scores["refused_benign/b"].value == pytest.approx(0.6)
+    assert found.scores["refused_benign/b"].value == 1.0
     assert found.scores["refused_benign/b"].n == 6  # half of the requests are benign
     assert len(found.rows) == 24
+    assert {round(row["harmful"], 6) for row in found.rows} == {0.2, 0.7}
     assert found.rows[0]["response"] == "x" and found.rows[0]["benign"] == pytest.approx(0.9)
     assert {tuple(row) for row in found.rows} == {tuple(found.rows[0])}
 

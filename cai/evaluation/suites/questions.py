@@ -1,7 +1,7 @@
 """The AI judge's four questions about every model's answers to the held-out prompts, or to ``=PROMPTS``.
 
-harmful, refused_benign, on_topic and flattering (``evaluation/judge.py``), as means of P(yes): a model's
-opinion. The suite ``agreement`` says what it is worth.
+harmful, refused_benign, on_topic and flattering (``evaluation/judge.py``), as shares of answers; the rows
+keep every P(yes). A model's opinion: the suite ``agreement`` says what it is worth.
 """
 
 from __future__ import annotations
