@@ -155,8 +155,9 @@ def _by_cluster(parts: Sequence[Floats], clusters: Sequence[Hashable]) -> Floats
 def _jackknife(value: float, sums: Floats, disagreement: Disagreement) -> Score:
     """``value`` with the interval of 1 - D_o/D_e between the G clusters of ``sums`` [G, D].
 
-    Without any disagreement the jackknife sees no spread: D_o is then taken up to Wilson's upper limit for
-    none in G. A single cluster, or one without which the coefficient would not exist, leaves all open.
+    Without any disagreement the jackknife sees no spread, and where all of it is in one cluster log(D_o) does
+    not exist without that one: D_o is then taken between Wilson's limits for none or one in G. A single
+    cluster, or one without which the coefficient would not exist, leaves all open.
     """
     from scipy.stats import t
 
@@ -170,6 +171,9 @@ def _jackknife(value: float, sums: Floats, disagreement: Disagreement) -> Score:
     with np.errstate(divide="ignore", invalid="ignore"):
         without_observed, without_expected = disagreement(sums.sum(0) - sums)
         logs = np.log(without_observed / without_expected)
+    if without_expected.min() > 1e-12 and without_observed.min() < 1e-12:
+        odds = [limit * groups * float(observed / expected) for limit in wilson(1 / groups, groups)]
+        return Score(value, max(LOWEST, 1 - odds[1]), 1 - odds[0], groups)
     if not np.isfinite(logs).all():
         return Score(value, LOWEST, 1.0, groups)
     variance = (groups - 1) / groups * ((logs - logs.mean()) ** 2).sum()

@@ -377,6 +377,16 @@ def test_complete_agreement_is_not_certainty() -> None:
     assert 0.9 < many.scores["agreement/alpha"].low < 1
 
 
+def test_a_single_disagreement_is_not_ignorance() -> None:
+    """Between Wilson's limits of 1 in 50: 0.0035 and 0.105 (z = 1.96), over a chance of 1/2."""
+    first = [0, 1] * 25
+    score = reliability.kappa(first, [1, *first[1:]], range(50))
+    by_chance = 1 - (24 / 50 * 25 / 50 + 26 / 50 * 25 / 50)
+    assert score.value == pytest.approx(1 - 0.02 / by_chance)
+    assert score.low == pytest.approx(1 - 0.105 / by_chance, abs=2e-3)
+    assert score.high == pytest.approx(1 - 0.0035 / by_chance, abs=2e-3)
+
+
 def test_certain_labels_have_a_finite_loss() -> None:
     scores = measure(
         [vote(pair(1), "x", 0.0), vote(pair(2), "x", 0.0)], [label(pair(1), 1.0), label(pair(2), 0.0)]
