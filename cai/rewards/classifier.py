@@ -10,7 +10,6 @@ does not depend on what else is in the batch. Code from the hub is never run. B 
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from cai.engines.checkpoint import context_length, has_gpu, model_config
 from cai.errors import UsageError
+from cai.threads import apart
 from cai.words import one_of
 
 MAX_TOKENS = {"cpu": 8192, "cuda": 131072}  # of one forward pass, padding counted
@@ -47,7 +47,7 @@ class TextClassifier:
         Raises:
             UsageError: the model or its tokenizer cannot be used.
         """
-        return await asyncio.to_thread(self._probabilities, list(texts))
+        return await apart(self._probabilities, list(texts))
 
     async def close(self) -> None:
         """Free the model's memory."""

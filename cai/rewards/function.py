@@ -10,7 +10,6 @@ leaves that response unscored and the others as they are.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import math
 import traceback
@@ -24,6 +23,7 @@ from typing import Any
 from cai.errors import CaiError
 from cai.rewards.base import Scored
 from cai.rewards.userfile import find_function, shown
+from cai.threads import apart
 from cai.types import Response, as_messages
 
 # sys.exit() in a user's function is that function's fault, not a wish to end the run without a word.
@@ -66,7 +66,7 @@ class FunctionReward:
 
     async def _call(self, prompts: list[list[dict[str, str]]], texts: list[str]) -> Any:
         call = partial(self._guarded, prompts, texts)
-        answer = call() if inspect.iscoroutinefunction(self.function) else await asyncio.to_thread(call)
+        answer = call() if inspect.iscoroutinefunction(self.function) else await apart(call)
         if inspect.isawaitable(answer):
             try:
                 return await answer

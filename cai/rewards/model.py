@@ -11,7 +11,6 @@ B sequences, T tokens.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import hashlib
 import math
@@ -27,6 +26,7 @@ from cai.chat import encode_pair
 from cai.engines.checkpoint import content_hash, context_length, model_config, resolve_dtype
 from cai.errors import ItemError, UsageError
 from cai.rewards.base import Scored
+from cai.threads import apart
 from cai.types import Response
 
 MAX_TOKENS = {"cpu": 8192, "cuda": 131072}  # of one forward pass, padding counted
@@ -80,7 +80,7 @@ class RewardModel:
         Raises:
             UsageError: the model or its tokenizer cannot be used.
         """
-        return await asyncio.to_thread(self._score, list(responses))
+        return await apart(self._score, list(responses))
 
     async def close(self) -> None:
         """Free the model's memory; it is loaded again when it is needed again."""

@@ -18,6 +18,7 @@ from cai.errors import CaiError
 from cai.statistics import preference
 from cai.statistics.intervals import interval
 from cai.steps.run import Run
+from cai.threads import apart
 from cai.training.dpo import train_dpo
 from cai.training.reporting import reporting
 from cai.training.result import GUARD, TrainResult
@@ -154,7 +155,7 @@ async def _in_a_thread(run: Run, stage: str, training: Training, checkpoint: str
             seen[:] = step, tokens
             report(step, figures)
 
-        task = asyncio.ensure_future(asyncio.to_thread(training, progress, stop.is_set))
+        task = asyncio.ensure_future(apart(training, progress, stop.is_set))
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:

@@ -7,7 +7,6 @@ other methods stay, so that one table holds what every method did in this run fo
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -19,6 +18,7 @@ from cai.statistics.intervals import interval
 from cai.steps.best import candidate_from, reward_of
 from cai.steps.evaluate import answers
 from cai.steps.run import Run, prompts_of, record_counts
+from cai.threads import apart
 from cai.training.rollouts import recorded
 from cai.types import Response
 
@@ -104,7 +104,7 @@ async def _by_answers(run: Run) -> list[Point]:
     run.folder.record_failures({"watch"}, [replace(failure, stage="watch") for failure in found.failures])
     await run.models.close()
     policy, sft = run.folder.checkpoint("policy"), run.folder.checkpoint("sft")
-    ratios = await asyncio.to_thread(log_ratios, policy, sft, found.done)
+    ratios = await apart(log_ratios, policy, sft, found.done)
     kl = interval([ratio for ratio in ratios if ratio is not None])
     if kl is None:
         return []
