@@ -197,6 +197,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 
 def point_latest(folder: Path) -> None:
     """Make ``runs/latest`` (beside ``folder``) point at ``folder``; skipped where links are not allowed."""
+    folder = folder.resolve()  # it may have been named as runs/latest
     link = folder.parent / "latest"
     temporary = folder.parent / f".latest.{os.getpid()}"
     if link.exists() and not link.is_symlink():

@@ -133,6 +133,8 @@ def test_latest_points_at_the_newest_and_spares_a_real_folder(tmp_path: Path) ->
         (tmp_path / name).mkdir()
         point_latest(tmp_path / name)
         assert (tmp_path / "latest").resolve().name == name
+    point_latest(tmp_path / "latest")  # a run that was named by the link itself
+    assert (tmp_path / "latest").resolve().name == "two"
     (tmp_path / "latest").unlink()
     (tmp_path / "latest").mkdir()
     point_latest(tmp_path / "one")
