@@ -21,6 +21,13 @@ pytestmark = pytest.mark.slow
 
 SETTLE = 160  # ms; a new pair takes no key before
 CHOICES = {"1": "first", "2": "second", "3": "tie", "4": "both bad", "s": "skip"}
+IN_WORDS = {
+    "1": "response 1 is better",
+    "2": "response 2 is better",
+    "3": "a tie",
+    "4": "both bad",
+    "s": "skipped",
+}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -96,17 +103,26 @@ def begin(context: BrowserContext, served: Served, name: str = "rosa") -> Page:
     return page
 
 
-def press(page: Page, key: str, gone: str = "") -> tuple[str, tuple[str, str, str]]:
-    """Press a key when the pair has settled and wait for the next one: (key, what was shown)."""
+def press(page: Page, key: str) -> tuple[str, tuple[str, str, str]]:
+    """Vote by a key when the pair has settled and wait for the next one: (key, what was shown)."""
+    expect(page.locator("body")).to_have_attribute(
+        "data-screen", "vote"
+    )  # from the last screen it takes time
     page.wait_for_timeout(SETTLE)
     asked, one, two = page.evaluate(WHAT_IS_SHOWN)
     page.keyboard.press(key)
     page.wait_for_function(
-        """([asked, own]) => document.body.dataset.screen === "done"
+        """(asked) => document.body.dataset.screen === "done"
         || document.querySelector("#conversation .text").textContent !== asked""",
-        arg=[asked, gone],
+        arg=asked,
     )
     return key, (asked, one, two)
+
+
+def take_back(page: Page, what: str) -> None:
+    """Undo the last vote by its key, and wait until the page says that this was ``what``."""
+    page.keyboard.press("u")
+    expect(page.locator("#status")).to_have_text(f"Taken back: {what}.")
 
 
 def stored(run: Path) -> list[tuple[str, tuple[str, str, str]]]:
@@ -139,8 +155,8 @@ def test_a_hundred_votes_by_keyboard_are_stored_as_pressed(context: BrowserConte
                 assert page.evaluate(WHAT_IS_SHOWN) == before
             pressed.append(press(page, draw.choice("11223s4")))
             if number in (10, 99):
-                shown = pressed.pop()[1]
-                press(page, "u", gone=shown[0])
+                key, shown = pressed.pop()
+                take_back(page, IN_WORDS[key])
                 assert tuple(page.evaluate(WHAT_IS_SHOWN)) == shown
                 pressed.append(press(page, "4"))
         expect(page.locator("#done-title")).to_have_text("Thank you, that is all.")
@@ -289,9 +305,8 @@ def test_strength_reason_differences_help_and_buttons(context: BrowserContext, t
         press(page, "s")
         page.get_by_role("button", name="Go through the 2 skipped").click()
         press(page, "4")
-        press(page, "u")
-        page.keyboard.press("u")  # the tie
-        expect(page.locator("#status")).to_have_text("Taken back: a tie.")
+        take_back(page, IN_WORDS["4"])
+        take_back(page, IN_WORDS["3"])
     (vote, _), *others = standing(run / "votes.sqlite")
     assert (vote.choice, vote.strength, vote.reason) == ("first", 2, "1 is short, 2 is not.")
     assert others == []
