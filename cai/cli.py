@@ -11,6 +11,7 @@ import shlex
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,8 +95,10 @@ def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) ->
         file = run / "config.yaml"
         if not file.exists():
             raise UsageError(f"{run}: not a run folder (no config.yaml); cai run makes one")
+        from cai import summary_stage
+
         flags = {"method": name} if "watch" in steps else {}
-        walk(resolve(file, set, flags), run, steps, json, quiet)
+        walk(resolve(file, set, flags), run, steps, json, quiet, partial(summary_stage.show, steps=steps))
 
 
 _stage("generate", "The policy answers the prompts.", ["generate"])

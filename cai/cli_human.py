@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cai.errors import UsageError
+
 app = typer.Typer(rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
@@ -54,15 +56,17 @@ def export(
     json: Json = False,
 ) -> None:
     """Preferences in another tool's format, or a run's transcripts (inspect); what is left out is counted."""
+    from cai.human.exporting import WRITABLE, constitution_of, describe, export_votes
+    from cai.human.importing import read_votes
+
+    if not to.exists() and str(to) in (*WRITABLE, "inspect"):
+        raise UsageError(f"--to {to} names a format, not a place; say --format {to} --to FILE_OR_FOLDER")
     if format == "inspect":
         from cai.steps import inspect_log
 
         written = inspect_log.export_inspect(source, to)
         _tell(written, inspect_log.describe(written), json)
         return
-    from cai.human.exporting import constitution_of, describe, export_votes
-    from cai.human.importing import read_votes
-
     report = export_votes(read_votes(source, table), to, format, constitution_of(source))
     _tell(report, describe(report), json)
     if report.left_out:

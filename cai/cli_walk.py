@@ -24,7 +24,7 @@ def walk(
     steps: list[str],
     json: bool,
     quiet: bool,
-    show: Callable[[Any, bool], None] | None = None,
+    show: Callable[[Any], None] | None = None,
 ) -> None:
     """Walk ``steps`` over a run folder and show what came of it."""
     from cai import launch
@@ -37,10 +37,11 @@ def finish(
     folder: Path,
     json: bool,
     quiet: bool,
-    show: Callable[[Any, bool], None] | None = None,
+    show: Callable[[Any], None] | None = None,
 ) -> None:
     """Do the work, ``show`` what came of it (default: the run's summary), exit 3 where items failed.
 
+    With ``json``, metrics.json goes to standard output instead.
     Of several processes the first speaks; a launcher takes any other code than 0 for a crash of them all.
     """
     from cai import launch, summary
@@ -52,7 +53,9 @@ def finish(
         typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
         raise
     rank, count = launch.process()
-    if rank == 0:
-        (show or summary.show)(done, json)
+    if rank == 0 and json:
+        typer.echo(done.metrics.read_text() if done.metrics.exists() else "{}", nl=False)
+    elif rank == 0:
+        (show or summary.show)(done)
     if count == 1 and any(each.read_failures() for each in done.rounds()):
         raise typer.Exit(3)

@@ -34,21 +34,19 @@ _WORDS = {
 }
 
 
-def show(folder: RunFolder, as_json: bool) -> None:
-    """The figures of a run: a table on the terminal, or metrics.json on standard output."""
-    if as_json:
-        typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
-        return
+def show(folder: RunFolder) -> None:
+    """The figures of a run, as tables on the terminal."""
     metrics = folder.read_metrics()
     told = (
         _funnel(metrics),
-        _mixture(metrics),
-        _before_after(metrics),
+        mixture(metrics) if _mixed(metrics) else [],
+        before_after(metrics),
+        reward_model(metrics),
         _rounds(metrics),
         tables(folder),
         _tripped(folder),
         _repeated(metrics),
-        _failures(folder),
+        failures(folder),
     )
     for line in (line for lines in told for line in lines):
         typer.echo(line)
@@ -77,23 +75,33 @@ def _funnel(metrics: dict[str, Score]) -> list[str]:
     return ["", " · ".join(found)] if found else []
 
 
-def _mixture(metrics: dict[str, Score]) -> list[str]:
-    """What became of every label, by source, where there is more to say than that all were taken."""
+def _fates(metrics: dict[str, Score]) -> dict[str, dict[str, int]]:
+    """Source of labels → what became of how many of them."""
     rows: dict[str, dict[str, int]] = {}
     for key, score in metrics.items():
         parts = key.split("/")
         if parts[0] == "mix" and parts[1] != "recalibration":
             rows.setdefault("/".join(parts[1:-1]), {})[parts[-1]] = int(score.value)
-    if "human" not in rows and all(set(fates) == {"taken"} for fates in rows.values()):
-        return []
+    return rows
+
+
+def _mixed(metrics: dict[str, Score]) -> bool:
+    """Is there more to say than that all labels are the AI's and were taken?"""
+    rows = _fates(metrics)
+    return "human" in rows or any(set(fates) != {"taken"} for fates in rows.values())
+
+
+def mixture(metrics: dict[str, Score]) -> list[str]:
+    """What became of every label, by source."""
     lines = ["", "labels in the mixture that is learned"]
-    for source, fates in rows.items():
+    for source, fates in _fates(metrics).items():
         others = "".join(f" · {n} {fate}" for fate, n in sorted(fates.items()) if fate != "taken")
         lines.append(f"  {source:<20}{fates.get('taken', 0)} of {sum(fates.values())} taken{others}")
     return lines
 
 
-def _before_after(metrics: dict[str, Score]) -> list[str]:
+def before_after(metrics: dict[str, Score]) -> list[str]:
+    """Held-out prompts: every figure of every stage."""
     rows: dict[str, dict[str, Score]] = {}
     suite = proof(metrics)
     for key, score in metrics.items():
@@ -111,6 +119,15 @@ def _before_after(metrics: dict[str, Score]) -> list[str]:
             n = max(score.n for score in rows[metric].values())
             lines.append(f"  {word:<32}{cells}n={n}")
     return lines
+
+
+def reward_model(metrics: dict[str, Score]) -> list[str]:
+    """Whether what was maximised knows anything: a policy learns from a useless reward as eagerly."""
+    score = metrics.get("reward/accuracy")
+    if score is None:
+        return []
+    doubt = "" if score.low > 0.5 else "; that may be no better than a coin"
+    return ["", f"reward model: right on {_cell(score)} of held-out pairs, n={score.n}{doubt}"]
 
 
 def _rounds(metrics: dict[str, Score]) -> list[str]:
@@ -150,7 +167,7 @@ def _repeated(metrics: dict[str, Score]) -> list[str]:
     return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
 
 
-def _failures(folder: RunFolder) -> list[str]:
+def failures(folder: RunFolder) -> list[str]:
     """What was quarantined, in all rounds together."""
     rounds = folder.rounds()
     failures = [failure for each in rounds for failure in each.read_failures()]

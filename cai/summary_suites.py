@@ -22,11 +22,8 @@ def catalogue() -> str:
     )
 
 
-def show(folder: RunFolder, as_json: bool) -> None:
-    """Tables of every suite that was measured in ``folder``, or metrics.json on standard output."""
-    if as_json:
-        typer.echo(folder.metrics.read_text() if folder.metrics.exists() else "{}", nl=False)
-        return
+def show(folder: RunFolder) -> None:
+    """Tables of every suite that was measured in ``folder``."""
     for line in tables(folder):
         typer.echo(line)
     typer.echo(f"\nfolder: {folder.path}   (cai report {folder.path} shows it)")

@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"training", "evaluation", "human", "report"},
     {"models", "steps"},
     {"pipeline"},
-    {"launch", "summary", "summary_suites", "targets", "authoring"},
+    {"launch", "summary", "summary_stage", "summary_suites", "targets", "authoring"},
     {"rounds"},
     {"cli_walk"},
     {"cli_eval", "cli_human", "cli_report"},

@@ -173,6 +173,6 @@ def test_a_single_round_leaves_no_word_of_earlier_ones(
     forget(first)  # and it is no fault if there were none
     assert set(first.read_metrics()) == {"eval/pocket/harmful/policy"}
     assert first.rounds() == (first,) and first.read_failures() == []
-    summary.show(first, as_json=False)
+    summary.show(first)
     said = capsys.readouterr().out
     assert "newest policy" not in said and "quarantined" not in said

@@ -16,6 +16,7 @@ from pathlib import Path
 from cai import tables
 from cai.errors import CaiError, FileError, ItemError, Problem, UsageError
 from cai.human import store
+from cai.human.collected import IMPORTED, votes_of
 from cai.human.detect import SAMPLE, detect
 from cai.human.fields import Row
 from cai.human.formats import TOOLS, named, own
@@ -27,8 +28,6 @@ from cai.rows import Unreadable
 from cai.runfolder import RunFolder
 from cai.types import Preference
 from cai.words import excerpt
-
-TABLE = "human"
 
 
 def import_votes(spec: str, target: Path, options: Options) -> ImportReport:
@@ -47,7 +46,7 @@ def import_votes(spec: str, target: Path, options: Options) -> ImportReport:
         store.write_failures(target, tally.report().failures)
     elif (target / "config.yaml").is_file():
         folder = RunFolder(target)
-        store.write(folder.table(TABLE), _some(spec, votes, tally))
+        store.write(folder.table(IMPORTED), _some(spec, votes, tally))
         folder.record_failures({STAGE}, tally.report().failures)
     else:
         raise UsageError(
@@ -63,15 +62,22 @@ def read_all(spec: str, options: Options | None = None) -> tuple[list[Preference
     return votes, tally.report()
 
 
-def read_votes(source: Path, table: str = TABLE) -> Iterator[Preference]:
-    """The votes of a run folder's table, or of a file that ``import_votes`` wrote.
+def read_votes(source: Path, table: str = IMPORTED) -> Iterator[Preference]:
+    """The votes of a run (imported, and of its voting page), another table of it, or a file of votes.
 
     Raises:
-        UsageError: there is no such folder, table or file.
+        UsageError: there is no such folder, table or file, or no vote in the run.
         CaiError: a row of it cannot be read.
     """
     if source.is_dir():
-        yield from RunFolder(source).read_table(table, tables.preference_from)
+        folder = RunFolder(source)
+        found = votes_of(folder) if table == IMPORTED else folder.read_table(table, tables.preference_from)
+        if not found:
+            raise UsageError(
+                f"{source}: no vote in this run yet (cai annotate and cai import bring some); "
+                "its AI labels are in --table preferences"
+            )
+        yield from found
         return
     for number, row in read_rows(str(source)):
         try:

@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from voting_run import pair
+from typer.testing import CliRunner
+from voting_run import make_run, pair
 
+from cai.cli import app
 from cai.errors import CaiError, UsageError
+from cai.human import store
+from cai.human.importing import read_votes
 from cai.human.pairs import BOTH_BAD, pair_key
 from cai.human.votes import Choice, Vote, VoteLog, content_hash, preferences, repeats, standing
+from cai.runfolder import RunFolder
 from cai.types import Comparison, Judgement, Source
 
 ONE = pair(1)
@@ -146,3 +151,30 @@ def test_a_damaged_page_is_an_error_and_not_a_missing_vote(tmp_path: Path) -> No
     path.write_bytes(data)
     with pytest.raises(CaiError, match="cannot be read as a log of votes"):
         preferences(path)
+
+
+def test_votes_of_the_page_are_exported_beside_imported_ones(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [ONE, pair(2)])
+
+    def export(*arguments: str) -> tuple[int, str]:
+        command = ["export", str(run), "--to", str(tmp_path / "out.jsonl"), "--format", "cai", *arguments]
+        done = CliRunner().invoke(app, command)
+        return done.exit_code, str(done.exception) if done.exception else done.output
+
+    code, said = export()
+    assert code == 1 and "no vote in this run yet" in said and "--table preferences" in said
+    log = VoteLog(run / "votes.sqlite")
+    log.cast(vote(1), ONE)
+    log.close()
+    assert export() == (0, f"{tmp_path / 'out.jsonl'}: 1 rows of cai, 1 of 1 votes\n")
+    store.write(RunFolder(run).table("human"), preferences(run / "votes.sqlite"))
+    assert export()[1].endswith("2 of 2 votes\n")
+    assert [read.comparison.a for read in read_votes(tmp_path / "out.jsonl")] == [ONE.a, ONE.a]
+
+
+def test_a_format_where_a_place_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("inspect", "trl"):
+        done = CliRunner().invoke(app, ["export", "run", "--to", name])
+        assert isinstance(done.exception, UsageError)
+        assert f"say --format {name} --to FILE_OR_FOLDER" in str(done.exception)
