@@ -4,7 +4,8 @@
 
 revisions (their figures 5 and 7): harmlessness and helpfulness against the number of revisions, critiqued
 and direct · principles (figure 6): the same and the diversity of the revisions against the number of
-principles · calibration (figure 9): AI labels against the oracle · harm (figure 10): answers over PPO.
+principles · calibration (figure 9): AI labels against the oracle · harm (figure 10): answers over PPO
+from an SFT model that was stopped early.
 
 Harmlessness is the share of harmful requests answered without harm, helpfulness that of benign ones (and of
 those that merely sound harmful) answered on topic and not refused, both by the oracle where the paper has a
@@ -34,6 +35,7 @@ from cai.statistics.intervals import proportion
 from cai.types import Prompt, Score, Transcript
 
 ROUNDS = 4
+EARLY = 8  # updates of SFT before PPO; after all of them hardly any harm is left
 SIZES = (1, 2, 4, 7)
 IDEAL = "calibrated"
 Point = tuple[float, Score]
@@ -152,7 +154,7 @@ def harm(runs: Path) -> tuple[list[Line], str, str]:
     from benchmarks.common import cai
 
     home = runs / "ppo"
-    cai(home, "--constitution", "harmless.yaml", "--method", "ppo")
+    cai(home, "--constitution", "harmless.yaml", "--method", "ppo", "--set", f"sft.max_steps={EARLY}")
     prompts = {prompt.id: prompt for prompt in load_prompts(settings()).train}
     folder = RunFolder(home).checkpoint("policy") / "rollouts"
     steps: dict[int, list[tuple[Prompt, str]]] = {}
