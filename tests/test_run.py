@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -98,6 +99,21 @@ def test_rewording_one_principle_asks_only_for_what_depends_on_it(finished: Path
         r["messages"][0]["content"] for r in new.values() if "options" not in r and len(r["messages"]) > 1
     }
     assert asked_of <= prompts, "a critique or revision was asked of a prompt that never drew the principle"
+
+
+def test_a_run_that_was_moved_goes_on_with_its_own_copy_of_the_constitution(
+    finished: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(finished / "run", tmp_path / "moved")
+    asked, config = journal(tmp_path / "moved"), (tmp_path / "moved/config.yaml").read_text()
+    done = cai("label", "moved", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "constitution c.yaml is not here; moved/constitution.yaml, the run's own copy" in done.stderr
+    assert journal(tmp_path / "moved") == asked
+    assert (tmp_path / "moved/config.yaml").read_text() == config
+    slip = cai("run", "--constitution", "d.yaml", "--run", "moved", cwd=tmp_path)
+    assert slip.returncode == 2
+    assert "no constitution 'd.yaml'" in slip.stderr
 
 
 def test_two_commands_in_one_folder_do_not_meet(finished: Path) -> None:
