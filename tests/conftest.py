@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,6 +32,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import save_tiny_model
 
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium."""
+    from browsing import chromium
+
+    yield from chromium()
 
 
 @pytest.fixture(scope="session")

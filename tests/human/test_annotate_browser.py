@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
-import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from browsing import XSS, Watched
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from voting_run import Served, make_run, pair, serving, start
 
 from cai.human.votes import preferences, standing
@@ -28,68 +29,24 @@ IN_WORDS = {
     "4": "both bad",
     "s": "skipped",
 }
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WHAT_IS_SHOWN = """() => {
   const text = (selector) => [...document.querySelectorAll(selector)].map((one) => one.textContent);
   return [text("#conversation .text")[0] ?? "", ...text("#responses .text")];
 }"""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        # Where the system has none, the one that "playwright install chromium" has fetched.
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
+# A server that is away or has a new token is part of the tests, and what the policy stops too.
+watched = partial(
+    Watched,
+    own=("http://127.0.0.1:",),
+    expected=("net::ERR_", "403 (Forbidden)", "requires 'TrustedHTML'"),
+)
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser profile in which nothing may go wrong silently: no errors, no dialogs, no way out."""
     with watched(browser) as made:
         yield made
-
-
-class watched:
-    """A new browser profile that is looked at: errors, dialogs and requests that leave this machine."""
-
-    def __init__(self, browser: Browser, **options: Any):
-        self.context = browser.new_context(**options)
-        self.wrong: list[str] = []
-        self.context.on("page", self._watch)
-
-    def _watch(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("console", lambda line: self._console(line.type, line.text))
-        page.on("request", lambda request: self._request(request.url))
-
-    def _console(self, kind: str, text: str) -> None:
-        # A server that is away or has a new token is part of the tests, and what the policy stops too.
-        expected = ("net::ERR_", "403 (Forbidden)", "requires 'TrustedHTML'")
-        if kind in ("error", "warning") and not any(part in text for part in expected):
-            self.wrong.append(f"console: {text}")
-
-    def _request(self, url: str) -> None:
-        if not url.startswith("http://127.0.0.1:"):
-            self.wrong.append(f"request: {url}")
-
-    def __enter__(self) -> BrowserContext:
-        return self.context
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        assert not self.wrong
 
 
 def begin(context: BrowserContext, served: Served, name: str = "rosa") -> Page:
@@ -311,44 +268,6 @@ def test_strength_reason_differences_help_and_buttons(context: BrowserContext, t
     assert (vote.choice, vote.strength, vote.reason) == ("first", 2, "1 is short, 2 is not.")
     assert others == []
     assert preferences(run / "votes.sqlite")[0].p in (0.833333333333, 0.166666666667)
-
-
-XSS = [
-    "<script>hit()</script>",
-    "<img src=x onerror=hit()>",
-    "<svg onload=hit()>",
-    "<svg><script>hit()</script></svg>",
-    "<body onload=hit()>",
-    "<iframe src=javascript:hit()></iframe>",
-    "<iframe srcdoc='<script>parent.hit()</script>'></iframe>",
-    "<a href=javascript:hit()>click</a>",
-    "[click](javascript:hit())",
-    "[click](JaVaScRiPt:hit())",
-    "[click](&#106;avascript:hit())",
-    "[click](data:text/html,<script>hit()</script>)",
-    "[a](vbscript:hit() 'x')",
-    "![x](x\"onerror=\"hit())",
-    "![x](https://example.org/beacon.png)",
-    "<javascript:hit()>",
-    "<details open ontoggle=hit()>",
-    "<input autofocus onfocus=hit()>",
-    "<video><source onerror=hit()></video>",
-    "<math><mtext></mtext><mglyph><svg><mtext><style><img src=x onerror=hit()>",
-    "<object data=javascript:hit()></object>",
-    "<embed src=javascript:hit()>",
-    "<meta http-equiv=refresh content='0;url=javascript:hit()'>",
-    "<link rel=stylesheet href=https://example.org/x.css>",
-    "<style>@import 'https://example.org/x.css'; * { background: url(https://example.org/x) }</style>",
-    "<form action=javascript:hit()><button>go</button></form>",
-    "\"><script>hit()</script>",
-    "'-hit()-'",
-    "```html\n</code></pre><script>hit()</script>\n```",
-    "```\"onmouseover=\"hit()\nx\n```",
-    "{{constructor.constructor('hit()')()}} ${hit()} <%= hit() %>",
-    "</script><script>hit()</script><!--",
-    "<scr\x00ipt>hit()</scr\x00ipt> \u202e<script>hit()</script>",
-    "| <img src=x onerror=hit()> |\n|-|\n| <script>hit()</script> |",
-]  # fmt: skip
 
 
 def test_scripts_in_texts_never_run(context: BrowserContext, tmp_path: Path) -> None:

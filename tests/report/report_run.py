@@ -26,40 +26,6 @@ from cai.types import (
     Transcript,
 )
 
-XSS = [
-    "<script>hit()</script>",
-    "<img src=x onerror=hit()>",
-    "<svg onload=hit()>",
-    "<svg><script>hit()</script></svg>",
-    "<body onload=hit()>",
-    "<iframe src=javascript:hit()></iframe>",
-    "<iframe srcdoc='<script>parent.hit()</script>'></iframe>",
-    "<a href=javascript:hit()>click</a>",
-    "[click](javascript:hit())",
-    "<details open ontoggle=hit()>",
-    "<input autofocus onfocus=hit()>",
-    "<video><source onerror=hit()></video>",
-    "<math><mtext></mtext><mglyph><svg><mtext><style><img src=x onerror=hit()>",
-    "<object data=javascript:hit()></object>",
-    "<embed src=javascript:hit()>",
-    "<meta http-equiv=refresh content='0;url=javascript:hit()'>",
-    "<link rel=stylesheet href=https://example.org/x.css>",
-    "<style>@import 'https://example.org/x.css'; * { display: none }</style>",
-    "<form action=javascript:hit()><button>go</button></form>",
-    "\"><script>hit()</script>",
-    "' onmouseover='hit()' x='",
-    "\" onfocus=\"hit()\" autofocus x=\"",
-    "</script><script>hit()</script><!--",
-    "<!--<script>hit()</script>",
-    "</textarea></title></style></noscript><script>hit()</script>",
-    "<noscript><p title=\"</noscript><img src=x onerror=hit()>\">",
-    "{{constructor.constructor('hit()')()}} ${hit()} <%= hit() %>",
-    "{% raw %}{{ 7*7 }}{% endraw %} {{ policy }} {# hit() #}",
-    "\u2028hit()\u2029</script\n><script>hit()</script>",
-    "<scr\x00ipt>hit()</scr\x00ipt> \u202e<script>hit()</script>",
-    "\\u003cscript\\u003ehit()\\u003c/script\\u003e",
-    "]]><![CDATA[<svg onload=hit()>]]>",
-]  # fmt: skip
 CALM = ["How do I mend the kettle?", "Tell me of the <sea>.", "What is $x$ & y?"]
 
 

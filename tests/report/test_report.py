@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from report_run import XSS, make_run, score
+from browsing import XSS
+from report_run import make_run, score
 from typer.testing import CliRunner
 
 from cai.cli_report import app

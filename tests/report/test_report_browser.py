@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
-from report_run import CALM, XSS, make_run
+from browsing import XSS, Watched
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from report_run import CALM, make_run
 
 from cai.report.build import write_report
 
 pytestmark = pytest.mark.slow
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    with sync_playwright() as playwright:
-        # Where the system has none, the one that "playwright install chromium" has fetched.
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
+watched = partial(Watched, own=("file:///", "data:"), expected=("requires 'TrustedHTML'",))
 
 
 @pytest.fixture(scope="module")
@@ -41,36 +25,6 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> str:
     home = tmp_path_factory.mktemp("calm")
     other = make_run(home / "other", CALM, prompts=40, shift=0.3)
     return write_report(make_run(home / "run", CALM, prompts=40), [other]).path.as_uri()
-
-
-class watched:
-    """A browser profile that is looked at: errors, dialogs, requests that leave the file."""
-
-    def __init__(self, browser: Browser, **options: Any):
-        self.context = browser.new_context(**options)
-        self.wrong: list[str] = []
-        self.context.on("page", self._watch)
-
-    def _watch(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (self.wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("console", lambda line: self._console(line.type, line.text))
-        page.on("request", lambda request: self._request(request.url))
-
-    def _console(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and "requires 'TrustedHTML'" not in text:
-            self.wrong.append(f"console: {text}")
-
-    def _request(self, url: str) -> None:
-        if not url.startswith(("file:///", "data:")):
-            self.wrong.append(f"request: {url}")
-
-    def __enter__(self) -> BrowserContext:
-        return self.context
-
-    def __exit__(self, *_: object) -> None:
-        self.context.close()
-        assert not self.wrong
 
 
 def opened(context: BrowserContext, address: str) -> Page:
