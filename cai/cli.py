@@ -18,11 +18,13 @@ from typing import Annotated, Any
 import typer
 
 from cai import cli_eval, cli_human, cli_report
+from cai.cli_sections import Sections
 from cai.cli_walk import finish, resolve, walk
 from cai.errors import CaiError, UsageError
 
 app = typer.Typer(
     name="cai",
+    cls=Sections,
     help="Constitutional AI and RLAIF: from a list of principles to an aligned model.",
     no_args_is_help=True,
     add_completion=False,
@@ -63,7 +65,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """From a constitution to an aligned model, with the figures for it."""
+    """From a constitution to an aligned model. With the figures for it."""
     flags: dict[str, Any] = {
         "constitution": constitution,
         "model.name": model,
@@ -106,7 +108,11 @@ _stage("revise", "Critique and revise the responses.", ["revise"])
 _stage("select", "Choose what SFT learns.", ["select"])
 _stage("sample", "The SFT model answers each prompt several times.", ["sample"])
 _stage("label", "Preference probabilities for the pairs.", ["label"])
-_stage("mix", "AI labels and human votes as one training set, by the rules of human:.", ["mix"])
+_stage(
+    "mix",
+    "AI labels and human votes as one training set. By the rules that human: in the YAML states.",
+    ["mix"],
+)
 _stage(
     "evaluate",
     "Held-out prompts before and after.",
@@ -114,10 +120,10 @@ _stage(
 )
 _stage(
     "baseline",
-    "Best-of-n of the SFT model on held-out prompts, beside the trained policies.",
+    "Best-of-n of the SFT model on held-out prompts. To stand beside the trained policies.",
     ["answer-best-of-n", "grade"],
 )
-_stage("monitor", "Failure modes: what a training made worse beside what it was for.", ["monitor"])
+_stage("monitor", "Failure modes: what training made worse. Beside what it was for.", ["monitor"])
 _stage("sft", "Fine-tune on the revisions.", ["sft"], train)
 _stage("dpo", "Direct preference optimisation on the labels.", ["dpo", "watch"], train)
 _stage("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)
@@ -168,7 +174,7 @@ def try_(
     engine: Engine = None,
     set: Set = None,
 ) -> None:
-    """Show one prompt's response, critiques and revisions: for authoring a constitution."""
+    """One prompt's response, critiques and revisions. For authoring a constitution."""
     flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
     resolved = resolve(None, set, flags)
     from cai import authoring
@@ -185,7 +191,7 @@ def test(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Unit tests for a constitution: its own examples through critic and labeler."""
+    """A constitution's own examples as its unit tests. Through critic and labeler, with the order swapped."""
     flags: dict[str, Any] = {"constitution": file, "model.name": model, "model.engine": engine}
     resolved = resolve(None, set, flags)
     from cai import authoring
@@ -196,7 +202,7 @@ def test(
 
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path()) -> None:
-    """Write a commented constitution, configuration and prompts that run as they stand."""
+    """A commented constitution, configuration and prompts. They run as they stand."""
     from cai.scaffold import write
 
     for path in write(folder):

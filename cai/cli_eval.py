@@ -31,7 +31,7 @@ def eval_(
     json: Annotated[bool, typer.Option("--json", help="Metrics as JSON on standard output.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
-    """Measure models by suites: what got better, what got worse, how sure that is."""
+    """Measure models by suites. What got better, what got worse, how sure that is."""
     from cai import summary_suites
     from cai.targets import column, read_targets
 

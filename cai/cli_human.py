@@ -31,7 +31,7 @@ def import_(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Human feedback from other people's files; every row is taken, or rejected with a reason."""
+    """Human feedback from other tools' files. Every row is taken, or rejected with a reason."""
     from cai.human.formats.table import parse_columns
     from cai.human.importing import import_votes
     from cai.human.pairs import Options, parse_source
@@ -55,7 +55,7 @@ def export(
     table: Annotated[str, typer.Option(help="Of a run: human, or preferences (the AI labels).")] = "human",
     json: Json = False,
 ) -> None:
-    """Preferences in another tool's format, or a run's transcripts (inspect); what is left out is counted."""
+    """Preferences or transcripts for other tools. What a format cannot hold is left out and counted."""
     from cai.human.exporting import WRITABLE, constitution_of, describe, export_votes
     from cai.human.importing import read_votes
 
@@ -80,7 +80,7 @@ def agreement(
     ],
     json: Json = False,
 ) -> None:
-    """How far people agree with each other, themselves and the AI labels, and who has which bias."""
+    """How far people and the AI labels agree. With each other, with themselves, and who has which bias."""
     from cai.human.agreement_report import agreement_of, describe
 
     measured = agreement_of(source)
@@ -97,7 +97,7 @@ def annotate(
     repeat: Annotated[float, typer.Option(help="Share of pairs shown twice to an annotator.")] = 0.05,
     port: Annotated[int, typer.Option(help="0: that of the last time, or any that is free.")] = 0,
 ) -> None:
-    """A web page on this machine on which people vote on the run's pairs; Ctrl-C ends it."""
+    """A web page on which people vote on the run's pairs. For this machine alone; Ctrl-C ends it."""
     from cai.human.poll import Options
     from cai.human.server import annotate
 
@@ -112,7 +112,7 @@ def route(
     seed: Annotated[int, typer.Option(help="Of the random ones.")] = 0,
     json: Json = False,
 ) -> None:
-    """Queue the pairs that most deserve a person's vote for cai annotate."""
+    """Queue the pairs that most deserve a person's vote. For cai annotate."""
     from cai.steps.route import describe, write_queue
 
     queue = write_queue(run, budget, explore, seed)

@@ -18,7 +18,7 @@ def report(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write; default: RUN/report.html.")] = None,
 ) -> None:
-    """One HTML file about a run: what got better or worse, how sure that is, and samples to read."""
+    """One HTML file about a run. What got better or worse, how sure that is, and samples to read."""
     from cai.report.build import write_report
 
     report = write_report(run, others or [], out)

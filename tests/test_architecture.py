@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"pipeline"},
     {"launch", "summary", "summary_stage", "summary_suites", "targets", "authoring"},
     {"rounds"},
-    {"cli_walk"},
+    {"cli_walk", "cli_sections"},
     {"cli_eval", "cli_human", "cli_report"},
     {"cli"},
     {"__main__"},

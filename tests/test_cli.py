@@ -10,6 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from cai.cli import app
+from cai.cli_sections import SECTIONS
 
 HEAVY = {"torch", "transformers", "trl", "vllm", "datasets", "pyarrow"}
 
@@ -169,6 +174,16 @@ def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path)
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_help_lists_every_command_once_in_a_sentence_that_fits() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).stdout
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert sorted(listed) == sorted(known)
+    for name in listed:
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"  {name} ")]
+        assert line.endswith(".") and not line.endswith("..."), line
 
 
 def test_init_writes_what_runs_and_never_overwrites(tmp_path: Path) -> None:
