@@ -294,7 +294,7 @@ def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_kills_change_nothing(tiny_model: Path, tmp_path: Path) -> None:
     """SIGKILL at ten random moments, each followed by a new start: the weights are those left alone."""
-    script, out, steps = Path(__file__).with_name("ppo_process.py"), tmp_path / "killed", 16
+    script, out, steps = Path(__file__).with_name("ppo_process.py"), tmp_path / "killed", 28
     command = [sys.executable, str(script), str(tiny_model), str(out), str(steps), "10"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
