@@ -59,7 +59,8 @@ def export(
     from cai.human.exporting import WRITABLE, constitution_of, describe, export_votes
     from cai.human.importing import read_votes
 
-    if not to.exists() and str(to) in (*WRITABLE, "inspect"):
+    # Under the default format alone: a dataset may well be called after the format that was asked for.
+    if format == "trl" != str(to) and str(to) in (*WRITABLE, "inspect") and not to.exists():
         raise UsageError(f"--to {to} names a format, not a place; say --format {to} --to FILE_OR_FOLDER")
     if format == "inspect":
         from cai.steps import inspect_log

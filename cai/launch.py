@@ -104,7 +104,8 @@ def _constitution_of(config: RunConfig, folder: RunFolder, progress: Progress) -
     name, copy, recorded = config.constitution, folder.path / "constitution.yaml", folder.path / "config.yaml"
     if is_constitution(name) or not (copy.exists() and recorded.exists()):
         return name
-    if read_yaml(recorded).data.get("constitution") != name:
+    made = read_yaml(recorded).data
+    if not isinstance(made, dict) or made.get("constitution") != name:
         return name
     progress.say(f"constitution {name} is not here; {copy}, the run's own copy, is taken")
     return str(copy)

@@ -25,7 +25,7 @@ def show(folder: RunFolder, steps: Sequence[str]) -> None:
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
     if "mix" in steps:
-        typer.echo(f"now: cai train dpo {folder.path}")
+        typer.echo(f"now: cai train dpo {folder.path}   (or reward, and then ppo, grpo, rloo or best-of-n)")
     elif "watch" in steps:
         typer.echo(f"now: cai evaluate {folder.path}")
 
@@ -40,13 +40,11 @@ def _of(step: str, folder: RunFolder, metrics: dict[str, Score]) -> list[str]:
     own = {
         key.removeprefix(f"{step}/"): score for key, score in metrics.items() if key.startswith(f"{step}/")
     }
-    wide = max([24, *(len(name) for name in own)])
-    head = reward_model(metrics) if step == "reward" else []
-    return (
-        [*head, "", step, *(f"  {name:<{wide}}  {_shown(score)}" for name, score in own.items())]
-        if own
-        else []
-    )
+    if not own:
+        return []
+    wide = max(24, *map(len, own))
+    lines = [f"  {name:<{wide}}  {_shown(score)}" for name, score in own.items()]
+    return [*(reward_model(metrics) if step == "reward" else []), "", step, *lines]
 
 
 def _monitors(folder: RunFolder) -> list[str]:

@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 
 from cai.cli import app
 from cai.cli_sections import SECTIONS
+from cai.pocket import oracle
+from cai.resources import starter_folder
+from cai.sources import read
 
 HEAVY = {"torch", "transformers", "trl", "vllm", "datasets", "pyarrow"}
 
@@ -295,6 +298,19 @@ def test_what_init_writes_runs_as_it_says(tmp_path: Path) -> None:
     (latest,) = (tmp_path / "mine" / "runs").glob("latest")
     assert (latest / "checkpoints/policy/model.safetensors").exists()
     assert (latest / "config.yaml").exists()
+    # What a newcomer tries next: the starter's own examples must not fail.
+    graded = cai("test", "constitution.yaml", "--engine", "transformers", cwd=tmp_path / "mine")
+    assert graded.returncode == 0, graded.stderr
+    (own,) = [line.split() for line in graded.stdout.splitlines() if line.startswith("no-theft")]
+    assert own[2:] == ["1.00", "1.00", "1.00", "0.00"]
+
+
+def test_the_pocket_model_knows_the_words_of_what_init_writes() -> None:
+    """Others it garbles, and a first run without effect would be all that a newcomer sees."""
+    prompts = read(str(starter_folder() / "prompts.jsonl"), None).prompts
+    asked = [message.content for p in prompts for message in p.messages if message.role == "user"]
+    assert len(prompts) > 100
+    assert [text for text in asked if oracle.parse(text) is None] == []
 
 
 @pytest.mark.slow

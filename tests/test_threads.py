@@ -18,17 +18,18 @@ def test_the_thread_is_another_and_ends() -> None:
     def work(one: int, *, two: int) -> tuple[threading.Thread, str, int]:
         return threading.current_thread(), NAME.get(), one + two
 
-    async def main() -> tuple[threading.Thread, str, int]:
+    async def main() -> None:
         NAME.set("asked for")
-        return await apart(work, 1, two=2)
+        thread, name, total = await apart(work, 1, two=2)
+        assert (name, total) == ("asked for", 3)
+        assert thread is not threading.current_thread()
+        deadline = time.monotonic() + 5
+        while thread.is_alive() and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        # Looked at while the loop runs: asyncio.to_thread's would live until its end.
+        assert not thread.is_alive()
 
-    thread, name, total = asyncio.run(main())
-    assert (name, total) == ("asked for", 3)
-    assert thread is not threading.current_thread()
-    deadline = time.monotonic() + 5
-    while thread.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not thread.is_alive()  # asyncio.to_thread's would be
+    asyncio.run(main())
 
 
 def test_what_it_raises_arrives() -> None:

@@ -174,7 +174,15 @@ def test_votes_of_the_page_are_exported_beside_imported_ones(tmp_path: Path) -> 
 
 def test_a_format_where_a_place_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("inspect", "trl"):
+    run = make_run(tmp_path / "run", [ONE])
+    log = VoteLog(run / "votes.sqlite")
+    log.cast(vote(1), ONE)
+    log.close()
+    for name in ("inspect", "argilla"):
         done = CliRunner().invoke(app, ["export", "run", "--to", name])
         assert isinstance(done.exception, UsageError)
         assert f"say --format {name} --to FILE_OR_FOLDER" in str(done.exception)
+    for name in ("trl", "argilla"):  # a folder may be called after the format that is written
+        done = CliRunner().invoke(app, ["export", "run", "--to", name, "--format", name])
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / name / "README.md").exists()
