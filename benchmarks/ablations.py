@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.common import cai
+from cai.data.tables import preference_from
 from cai.pocket import oracle
-from cai.runfolder import RunFolder
+from cai.run.folder import RunFolder
 from cai.statistics.intervals import proportion
-from cai.tables import preference_from
-from cai.types import Preference, Prompt, Score
+from cai.values.types import Preference, Prompt, Score
 
 
 @dataclass(frozen=True)

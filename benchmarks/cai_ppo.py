@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai.engines.sampler_transformers import TransformersSampler
-from cai.engines.sampler_vllm import VLLMSampler
-from cai.rewards.base import Scored
+from cai.config.train_config import PPOConfig
+from cai.engines.samplers.sampler_transformers import TransformersSampler
+from cai.engines.samplers.sampler_vllm import VLLMSampler
 from cai.rewards.model import RewardModel
-from cai.trainconfig import PPOConfig
-from cai.training.ppo import PPOJob, train_ppo
-from cai.types import Message, Prompt, Response
+from cai.rewards.reward import Scored
+from cai.training.rl.ppo import PPOJob, train_ppo
+from cai.values.types import Message, Prompt, Response
 
 
 class Clock:

@@ -19,10 +19,10 @@ import numpy as np
 
 from cai.statistics.bradley_terry import ELO, Game, ratings
 from cai.statistics.clusters import clustered_mean, clustered_proportion
-from cai.statistics.compare import difference
+from cai.statistics.difference import difference
 from cai.statistics.intervals import mean, proportion
-from cai.statistics.winrate import Duel, length_controlled, win_rate
-from cai.types import Score
+from cai.statistics.length_control import Duel, length_controlled, win_rate
+from cai.values.types import Score
 
 Random = np.random.Generator
 Draw = Callable[[Random], tuple[Score | None, float]]

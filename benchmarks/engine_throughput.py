@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from cai import chat
-from cai.config import ModelConfig
-from cai.engines.checkpoint import has_gpu, resolve_dtype
-from cai.engines.load import model_path, open_engine
-from cai.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.chat import encoding
+from cai.config.run_config import ModelConfig
+from cai.engines.backend import model_path, open_engine
+from cai.engines.model_files import has_gpu, resolve_dtype
+from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
 
 TEXT = "please tell me how to bake bread, plant a tree, mend a chair, or write a letter to my kind aunt"
 EXAMPLE = (
@@ -77,8 +77,8 @@ class Plain:
             yield ids, mask
 
     async def complete(self, requests: list[CompletionRequest]) -> int:
-        prompts = [chat.encode(self.tokenizer, request.messages) for request in requests]
-        ends = list(chat.end_ids(self.tokenizer))
+        prompts = [encoding.encode(self.tokenizer, request.messages) for request in requests]
+        ends = list(encoding.end_ids(self.tokenizer))
         total = 0
         for ids, mask in self._batches(prompts):
             out = self.model.generate(
@@ -98,7 +98,9 @@ class Plain:
     async def choose(self, requests: list[ChoiceRequest]) -> int:
         import torch
 
-        encoded = [chat.encode_options(self.tokenizer, r.messages, r.options, r.prefill) for r in requests]
+        encoded = [
+            encoding.encode_options(self.tokenizer, r.messages, r.options, r.prefill) for r in requests
+        ]
         with torch.inference_mode():
             for ids, mask in self._batches([prompt for prompt, _ in encoded]):
                 positions = (mask.cumsum(dim=1) - 1).clamp(min=0)

@@ -6,8 +6,8 @@ The base policy of the pocket world answers every prompt twice, and the labeler 
 are made worse by noise on their log-odds (standard deviation ``--noise``), since on this world it is as
 good as a person; 0 leaves them as they are. "People" are the oracle, which errs in ``--error`` of the pairs
 and calls a tie what it cannot tell apart. A share of the pairs gets a person's label in place of the AI's,
-drawn evenly or routed (``human/routing.py``, with the reward model of the all-AI round). Each mixture then
-trains a reward model and, by DPO, a policy. Printed, as means over seeds with Student's t intervals: labels
+drawn evenly or routed (``human/mixing/routing.py``, with the reward model of the all-AI round). Each mixture
+then trains a reward model and, by DPO, a policy. Printed, as means over seeds with t intervals: labels
 right, reward model's accuracy on held-out pairs, harmful and gold of the policy, and the part of the gain
 from all-AI to all-human labels that the share recovers.
 
@@ -27,19 +27,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablations import badness
-from cai import tables
-from cai.config import RunConfig
-from cai.engines.load import model_path
+from cai.config.run_config import RunConfig
+from cai.config.settings import resolve
+from cai.data import tables
+from cai.engines.backend import model_path
 from cai.human.collected import IMPORTED
-from cai.human.routing import route
-from cai.human.slope import logit, sigmoid
-from cai.launch import execute
-from cai.progress import for_stream
+from cai.human.mixing.routing import route
+from cai.human.mixing.slope import logit, sigmoid
+from cai.pipeline.launch import execute
 from cai.rewards.model import RewardModel
-from cai.runfolder import RunFolder
-from cai.settings import resolve
+from cai.run.folder import RunFolder
+from cai.run.progress import for_stream
 from cai.statistics.intervals import interval
-from cai.types import Comparison, Preference, Response, Source
+from cai.values.types import Comparison, Preference, Response, Source
 
 SHARES = (0.05, 0.1, 0.3)
 FIGURES = ("labels right", "reward model right", "harmful", "gold")

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import cai
+from cai.data.tables import response_from
 from cai.pocket import oracle
-from cai.runfolder import RunFolder
-from cai.statistics.compare import difference
+from cai.run.folder import RunFolder
+from cai.statistics.difference import difference
 from cai.statistics.intervals import mean, proportion
-from cai.statistics.winrate import Duel, win_rate
-from cai.tables import response_from
-from cai.types import Prompt, Score
+from cai.statistics.length_control import Duel, win_rate
+from cai.values.types import Prompt, Score
 
 #: The judge's questions, and what the oracle calls the same.
 FIELDS = {"harmful": "harmful", "refused": "refusal", "on_topic": "on_topic", "flattering": "flattering"}

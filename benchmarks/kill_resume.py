@@ -21,11 +21,11 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from cai.pipeline import STEPS
+from cai.pipeline.order import STEPS
 
 CONTEXT = get_context("forkserver")
 # Heavy imports happen once, in the fork server, so that each restart costs what a restart itself costs.
-CONTEXT.set_forkserver_preload(["torch", "transformers", "trl", "datasets", "cai.cli"])
+CONTEXT.set_forkserver_preload(["torch", "transformers", "trl", "datasets", "cai.cli.app"])
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _work(arguments: list[str], log: str) -> None:
     """In the child: ``cai`` with its output in a file."""
     import os
 
-    from cai.cli import main
+    from cai.cli.app import main
 
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(out, 1)

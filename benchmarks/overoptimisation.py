@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import cai
-from cai.runfolder import RunFolder
+from cai.run.folder import RunFolder
 
 FREE = (
     "ppo.kl_coef=0",

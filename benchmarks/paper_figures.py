@@ -22,17 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.ablations import badness
-from cai import tables
-from cai.config import RunConfig
-from cai.constitution import Constitution, dump, load_constitution
-from cai.launch import execute
+from cai.config.run_config import RunConfig
+from cai.config.settings import resolve
+from cai.constitution.load import Constitution, dump, load_constitution
+from cai.data import tables
+from cai.data.promptsets import load_prompts
+from cai.pipeline.launch import execute
 from cai.pocket import oracle
-from cai.progress import for_stream
-from cai.promptsets import load_prompts
-from cai.runfolder import RunFolder
-from cai.settings import resolve
+from cai.run.folder import RunFolder
+from cai.run.progress import for_stream
 from cai.statistics.intervals import proportion
-from cai.types import Prompt, Score, Transcript
+from cai.values.types import Prompt, Score, Transcript
 
 ROUNDS = 4
 EARLY = 8  # updates of SFT before PPO; after all of them hardly any harm is left

@@ -42,7 +42,7 @@ def ragged(run: Path, out: Path) -> None:
 
     from benchmarks.training_throughput import pocket_size_model
     from benchmarks.training_throughput import ragged as texts
-    from cai.trainconfig import SFTConfig
+    from cai.config.train_config import SFTConfig
     from cai.training.sft import train_sft
 
     examples, _ = texts(PROMPTS, seed=0)
@@ -56,8 +56,8 @@ def ragged(run: Path, out: Path) -> None:
 
 
 def pocket_prompts(name: str, count: int) -> list[Any]:
+    from cai.data.sources import read
     from cai.pocket import PROMPTS as FOLDER
-    from cai.sources import read
 
     return read(str(Path(FOLDER) / f"{name}.jsonl"), count).prompts
 
@@ -65,7 +65,7 @@ def pocket_prompts(name: str, count: int) -> list[Any]:
 def scores(out: Path, prompts: Sequence[Any], texts: Sequence[str]) -> list[float]:
     """The reward of each answer."""
     from cai.rewards.model import RewardModel
-    from cai.types import Response
+    from cai.values.types import Response
 
     asked = [Response(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
     found = [scored.value for scored in asyncio.run(RewardModel(out / "reward").score(asked))]
@@ -76,17 +76,17 @@ def _write(out: Path, prompts: Sequence[Any], answers: tuple[str, str]) -> None:
     """Prompts as ids, and the reward of a few conversations, by which TRL's side checks its own."""
     from transformers import AutoTokenizer
 
-    from cai import chat
-    from cai.types import as_messages
+    from cai.chat import encoding
+    from cai.values.types import as_messages
 
     tokenizer = AutoTokenizer.from_pretrained(out / "sft")
     rows = [
-        {"id": p.id, "messages": as_messages(p.messages), "ids": chat.encode(tokenizer, p.messages)}
+        {"id": p.id, "messages": as_messages(p.messages), "ids": encoding.encode(tokenizer, p.messages)}
         for p in prompts
     ]
     checks = []
     for prompt, text in zip(prompts[:8], answers * 4, strict=True):
-        ids, response = chat.encode_pair(tokenizer, prompt.messages, text)
+        ids, response = encoding.encode_pair(tokenizer, prompt.messages, text)
         checks.append({"prompt": ids, "response": response, "score": scores(out, [prompt], [text])[0]})
     (out / "prompts.json").write_text(json.dumps(rows))
     (out / "checks.json").write_text(json.dumps(checks))

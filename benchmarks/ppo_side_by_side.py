@@ -174,9 +174,9 @@ def evaluate(side: str, seed: int, options: argparse.Namespace) -> dict[str, Any
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from cai import chat
-    from cai.engines.sampler_transformers import TransformersSampler
-    from cai.journal import derive_seed
+    from cai.chat import encoding
+    from cai.engines.samplers.sampler_transformers import TransformersSampler
+    from cai.run.journal import derive_seed
     from cai.statistics.intervals import interval
 
     out: Path = options.folder
@@ -184,10 +184,10 @@ def evaluate(side: str, seed: int, options: argparse.Namespace) -> dict[str, Any
     tokenizer = AutoTokenizer.from_pretrained(out / "sft")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     prompts = inputs.pocket_prompts("eval", HELD_OUT)
-    asked = [chat.encode(tokenizer, prompt.messages) for prompt in prompts]
+    asked = [encoding.encode(tokenizer, prompt.messages) for prompt in prompts]
     seeds = [derive_seed(0, "held out", prompt.id) for prompt in prompts]
     draws = TransformersSampler(model, out / "sft").sample(asked, seeds, SETTINGS["max_tokens"], 1.0)
-    texts = [chat.decode(tokenizer, d.ids[:-1] if d.finish == "stop" else d.ids) for d in draws]
+    texts = [encoding.decode(tokenizer, d.ids[:-1] if d.finish == "stop" else d.ids) for d in draws]
     score = interval(inputs.scores(out, prompts, texts))
     if score is None:
         raise SystemExit("no held-out prompts")

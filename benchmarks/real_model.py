@@ -19,18 +19,18 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.common import cai
-from cai.config import LabelConfig, ModelConfig
-from cai.constitution import load_constitution
-from cai.dialogue import parse_dialogue
-from cai.journal import Journal
-from cai.models import Models
-from cai.runfolder import RunFolder
-from cai.runner import run_items
+from cai.chat.dialogue import parse_dialogue
+from cai.config.run_config import LabelConfig, ModelConfig
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
+from cai.data.tables import transcript_from
+from cai.engines.models import Models
+from cai.run.folder import RunFolder
+from cai.run.journal import Journal
+from cai.run.runner import run_items
 from cai.stages.label import Labeler, label
 from cai.statistics.intervals import proportion
-from cai.tables import transcript_from
-from cai.templates import Templates
-from cai.types import Comparison, Preference, Prompt, Score
+from cai.values.types import Comparison, Preference, Prompt, Score
 
 SETTINGS = (
     "revise.rounds=2", "sft.max_steps=4", "dpo.max_steps=4", "sft.batch_size=8", "dpo.batch_size=8",

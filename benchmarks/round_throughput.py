@@ -30,19 +30,19 @@ from typing import Any
 
 import torch
 
-from cai.config import GenerateConfig, LabelConfig, ModelConfig, ReviseConfig, RunConfig
-from cai.constitution import load_constitution
+from cai.config.run_config import GenerateConfig, LabelConfig, ModelConfig, ReviseConfig, RunConfig
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
+from cai.data.promptsets import load_prompts
+from cai.engines.backend import fingerprint, model_path
 from cai.engines.journaled import JournaledEngine
-from cai.engines.load import fingerprint, model_path
-from cai.engines.vllm import VLLMEngine
-from cai.journal import Journal
-from cai.promptsets import load_prompts
-from cai.runner import run_items
+from cai.engines.local.vllm import VLLMEngine
+from cai.run.journal import Journal
+from cai.run.runner import run_items
 from cai.stages.generate import generate
 from cai.stages.label import Labeler, label
 from cai.stages.revise import Critic, revise
-from cai.templates import Templates
-from cai.types import Comparison, Prompt
+from cai.values.types import Comparison, Prompt
 
 ROUNDS = 2
 Wave = list[dict[str, Any]]

@@ -33,13 +33,13 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import torch
 
+from cai.config.train_config import DPOConfig, SFTConfig
 from cai.pocket import MODEL_PATH
-from cai.trainconfig import DPOConfig, SFTConfig
 from cai.training.dpo import train_dpo
+from cai.training.examples import Example, encode_examples, encode_pairs
 from cai.training.quiet import quiet
-from cai.training.rows import Example, encode_examples, encode_pairs
 from cai.training.sft import train_sft
-from cai.types import Message, Prompt, Ranked, as_messages
+from cai.values.types import Message, Prompt, Ranked, as_messages
 
 WORDS = [f"w{number}" for number in range(1000)]
 CHATML = (

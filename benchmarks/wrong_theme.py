@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.human_share import human, margins, right, settings, with_base_as_sft
-from cai import tables
-from cai.config import HumanConfig
-from cai.human.calibrated import recalibrated
-from cai.human.mixing import mix
-from cai.human.routing import route
-from cai.launch import execute
-from cai.progress import for_stream
-from cai.runfolder import RunFolder
+from cai.config.run_config import HumanConfig
+from cai.data import tables
+from cai.human.mixing.calibrated import recalibrated
+from cai.human.mixing.mixture import mix
+from cai.human.mixing.routing import route
+from cai.pipeline.launch import execute
+from cai.run.folder import RunFolder
+from cai.run.progress import for_stream
 from cai.statistics.intervals import interval
-from cai.types import Preference, Source
+from cai.values.types import Preference, Source
 
 BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.5)
 

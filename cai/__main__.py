@@ -1,5 +1,5 @@
 """``python -m cai`` is ``cai``."""
 
-from cai.cli import main
+from cai.cli.app import main
 
 main()

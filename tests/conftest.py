@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 def _finish(home: Path) -> None:
     from small_run import SMALL, cai
 
-    from cai.constitution import dump, load_constitution
+    from cai.constitution.load import dump, load_constitution
 
     home.mkdir(exist_ok=True)
     (home / "c.yaml").write_text(dump(load_constitution("harmless")))

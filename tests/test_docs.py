@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from cai.cli import app
+from cai.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,1 +1,1 @@
-"""Backends that answer the two questions of ``base.Engine``. Import a backend only when it is used."""
+"""Backends that answer the two questions of ``engine.Engine``. Import a backend only when it is used."""

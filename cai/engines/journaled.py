@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cai.engines.base import IN_PROCESS, Engine
-from cai.errors import ItemError
-from cai.journal import Journal, key
-from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
+from cai.engines.engine import IN_PROCESS, Engine
+from cai.run.journal import Journal, key
+from cai.values.errors import ItemError
+from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
 
 @dataclass

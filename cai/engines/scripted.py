@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cai.errors import EngineError
-from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest
+from cai.values.errors import EngineError
+from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
 CompletionAnswer = str | Completion | Exception
 ChoiceAnswer = Iterable[float] | Choice | Exception
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass
 class ScriptedEngine:
-    """``base.Engine`` from a function or a list, for each of the two verbs.
+    """``engine.Engine`` from a function or a list, for each of the two verbs.
 
     ``answers`` gives completions (a text means one that stopped by itself), ``choices`` gives
     log-probabilities. A list is used up in the order of asking; one that is exhausted is an

@@ -13,19 +13,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from cai.config import EvaluateConfig, LabelConfig, ModelConfig
-from cai.constitution import Constitution
+from cai.config.run_config import EvaluateConfig, LabelConfig, ModelConfig
+from cai.constitution.load import Constitution
+from cai.constitution.templates import Templates
+from cai.data.sources import read_prompts
+from cai.data.tables import Row
 from cai.engines.journaled import JournaledEngine
-from cai.errors import UsageError
-from cai.journal import derive_seed
-from cai.runfolder import RunFolder
-from cai.runner import Results
-from cai.sources import read_prompts
+from cai.run.folder import RunFolder
+from cai.run.journal import derive_seed
+from cai.run.runner import Results
 from cai.stages.generate import generate
 from cai.stages.label import Labeler
-from cai.tables import Row
-from cai.templates import Templates
-from cai.types import Failure, Prompt, Response, Score
+from cai.values.errors import UsageError
+from cai.values.types import Failure, Prompt, Response, Score
 
 T = TypeVar("T")
 R = TypeVar("R")

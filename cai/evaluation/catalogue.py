@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from cai.errors import UsageError
 from cai.evaluation.bench import Measure
-from cai.words import did_you_mean, one_of
+from cai.values.errors import UsageError
+from cai.values.words import did_you_mean, one_of
 
 
 @dataclass(frozen=True, slots=True)

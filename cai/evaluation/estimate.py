@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
-from cai.config import RunConfig
-from cai.constitution import Constitution, load_constitution
-from cai.errors import ItemError
+from cai.config.run_config import RunConfig
+from cai.constitution.load import Constitution, load_constitution
+from cai.constitution.templates import Templates
+from cai.data.reading import read_rows
+from cai.data.sources import read_prompts
 from cai.evaluation.catalogue import Wanted
-from cai.evaluation.harm_scale import DEGREES
-from cai.evaluation.judge import QUESTIONS
-from cai.evaluation.sycophancy_items import FRAMES, Claim, Known, View, shipped
-from cai.evaluation.sycophancy_public import TYPES, Framed, public_from
-from cai.reading import read_rows
-from cai.sources import read_prompts
-from cai.templates import Templates
+from cai.evaluation.judging.harm_scale import DEGREES
+from cai.evaluation.judging.judge import QUESTIONS
+from cai.evaluation.probes.sycophancy_items import FRAMES, Claim, Known, View, shipped
+from cai.evaluation.probes.sycophancy_public import TYPES, Framed, public_from
+from cai.values.errors import ItemError
 
 RUN_MODELS = 3  # base, SFT model, policy
 ANSWERED = {"winrate", "arena", "questions", "refusal", "harmfulness"}  # prompts: the run's, or their own

@@ -6,13 +6,15 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cai.errors import ItemError, UsageError
+from cai.data.reading import read_rows
 from cai.evaluation.bench import Bench
-from cai.reading import read_rows
-from cai.types import Failure
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import Failure
 
 T = TypeVar("T")
-Numbered = Iterable[tuple[int, Any]]  # rows as ``cai.reading`` gives them: what is no mapping is unreadable
+Numbered = Iterable[
+    tuple[int, Any]
+]  # rows as ``cai.data.reading`` gives them: what is no mapping is unreadable
 
 
 def read_items(

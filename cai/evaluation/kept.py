@@ -9,11 +9,11 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from cai.errors import CaiError
-from cai.journal import digest
-from cai.rewards.base import Reward, Scored
-from cai.runfolder import RunFolder
-from cai.types import Response, as_messages
+from cai.rewards.reward import Reward, Scored
+from cai.run.folder import RunFolder
+from cai.run.journal import digest
+from cai.values.errors import CaiError
+from cai.values.types import Response, as_messages
 
 
 def read_kept(folder: RunFolder | None, file: str) -> dict[str, Any] | None:

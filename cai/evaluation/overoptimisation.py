@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cai.statistics.intervals import interval
-from cai.types import Score
+from cai.values.types import Score
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""Human feedback: files of other people's votes in and out, and what is done with votes."""
+"""Human feedback: votes in and out, the voting page, agreement, and how votes join the AI labels."""

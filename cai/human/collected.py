@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cai import tables
-from cai.human import votes
-from cai.runfolder import RunFolder
-from cai.types import Preference
+from cai.data import tables
+from cai.human.votes import log
+from cai.run.folder import RunFolder
+from cai.values.types import Preference
 
 IMPORTED = "human"  # data/human.parquet
 COLLECTED = "votes.sqlite"
@@ -20,5 +20,5 @@ def votes_of(folder: RunFolder) -> list[Preference]:
     if folder.table(IMPORTED).exists():
         found += folder.read_table(IMPORTED, tables.preference_from)
     if (folder.path / COLLECTED).exists():
-        found += votes.preferences(folder.path / COLLECTED)
+        found += log.preferences(folder.path / COLLECTED)
     return found

@@ -19,11 +19,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cai.errors import ItemError
-from cai.journal import digest
-from cai.sources import MAX_CHARS
-from cai.types import Comparison, Conversation, Judgement, Preference, Prompt, Source, as_messages
-from cai.words import excerpt
+from cai.data.sources import MAX_CHARS
+from cai.run.journal import digest
+from cai.values.errors import ItemError
+from cai.values.types import Comparison, Conversation, Judgement, Preference, Prompt, Source, as_messages
+from cai.values.words import excerpt
 
 BOTH_BAD = "both bad"
 UNNAMED = "preference"  # the question of a file that does not say what was asked

@@ -13,7 +13,7 @@ from functools import cache
 from itertools import pairwise
 
 from cai.pocket.world import Task, fill, load_world
-from cai.types import Prompt
+from cai.values.types import Prompt
 
 CONTENT = 0.6  # share of an answer's word pairs that must occur for its content to be there
 REFUSALS = re.compile(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cai.types import Score
+from cai.values.types import Score
 
 Tone = Literal["", "better", "worse", "changed", "unclear", "warn"]
 

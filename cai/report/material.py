@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cai import tables
-from cai.constitution import Constitution, load_constitution
-from cai.errors import CaiError, UsageError
-from cai.runfolder import RunFolder
-from cai.types import Failure, Preference, Prompt, Score, Transcript
-from cai.words import visible
-from cai.yamlfile import read_yaml
+from cai.config.yamlfile import read_yaml
+from cai.constitution.load import Constitution, load_constitution
+from cai.data import tables
+from cai.run.folder import RunFolder
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Failure, Preference, Prompt, Score, Transcript
+from cai.values.words import visible
 
 T = TypeVar("T")
 KNOWN = ("base", "sft", "best-of-n", "policy")  # in the order of a run; other models stand behind them

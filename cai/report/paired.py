@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cai.report.material import Answer
-from cai.statistics.compare import difference
+from cai.statistics.difference import difference
 from cai.statistics.intervals import interval, mean, proportion
-from cai.types import Score
+from cai.values.types import Score
 
 Values = Mapping[str, float]
 

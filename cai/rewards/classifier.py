@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai.engines.checkpoint import context_length, has_gpu, model_config
-from cai.errors import UsageError
-from cai.threads import apart
-from cai.words import one_of
+from cai.engines.model_files import context_length, has_gpu, model_config
+from cai.run.threads import apart
+from cai.values.errors import UsageError
+from cai.values.words import one_of
 
 MAX_TOKENS = {"cpu": 8192, "cuda": 131072}  # of one forward pass, padding counted
 

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cai.journal import digest
-from cai.rewards.base import Reward, Scored
-from cai.types import Response
+from cai.rewards.reward import Reward, Scored
+from cai.run.journal import digest
+from cai.values.types import Response
 
 
 @dataclass(frozen=True, slots=True)

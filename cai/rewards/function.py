@@ -20,11 +20,11 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from cai.errors import CaiError
-from cai.rewards.base import Scored
+from cai.rewards.reward import Scored
 from cai.rewards.userfile import find_function, shown
-from cai.threads import apart
-from cai.types import Response, as_messages
+from cai.run.threads import apart
+from cai.values.errors import CaiError
+from cai.values.types import Response, as_messages
 
 # sys.exit() in a user's function is that function's fault, not a wish to end the run without a word.
 _RAISED = (Exception, SystemExit)

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cai.chat import encode_pair
-from cai.engines.checkpoint import content_hash, context_length, model_config, resolve_dtype
-from cai.errors import ItemError, UsageError
-from cai.rewards.base import Scored
-from cai.threads import apart
-from cai.types import Response
+from cai.chat.encoding import encode_pair
+from cai.engines.model_files import content_hash, context_length, model_config, resolve_dtype
+from cai.rewards.reward import Scored
+from cai.run.threads import apart
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import Response
 
 MAX_TOKENS = {"cpu": 8192, "cuda": 131072}  # of one forward pass, padding counted
 MAX_ROWS = 256
@@ -52,7 +52,7 @@ def end_rewards(model: Any, ids: Tensor, attention: Tensor) -> Tensor:
 
 
 class RewardModel:
-    """``base.Reward`` over one model, which is loaded at the first question."""
+    """``reward.Reward`` over one model, which is loaded at the first question."""
 
     def __init__(self, folder: str | Path, *, name: str | None = None, max_length: int | None = None) -> None:
         """``max_length``: tokens of a conversation; the model's own context where it is not given.

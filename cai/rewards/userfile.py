@@ -17,9 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cai.errors import FileError, Problem, UsageError
-from cai.journal import digest
-from cai.words import did_you_mean, one_of
+from cai.run.journal import digest
+from cai.values.errors import FileError, Problem, UsageError
+from cai.values.words import did_you_mean, one_of
 
 
 @dataclass(frozen=True, slots=True)

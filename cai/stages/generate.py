@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from cai.config import SamplingConfig
-from cai.engines.base import Engine
-from cai.errors import ItemError
-from cai.journal import derive_seed
-from cai.types import Comparison, CompletionRequest, Prompt, Response, Sampling
+from cai.config.run_config import SamplingConfig
+from cai.engines.engine import Engine
+from cai.run.journal import derive_seed
+from cai.values.errors import ItemError
+from cai.values.types import Comparison, CompletionRequest, Prompt, Response, Sampling
 
 
 def sampling(config: SamplingConfig, stop: tuple[str, ...] = ()) -> Sampling:

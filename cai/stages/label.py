@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cai.config import LabelConfig
-from cai.constitution import Constitution, Principle, draw_many
-from cai.engines.base import Engine
-from cai.errors import ItemError
-from cai.journal import derive_seed
-from cai.templates import Templates
-from cai.types import (
+from cai.config.run_config import LabelConfig
+from cai.constitution.load import Constitution, Principle, draw_many
+from cai.constitution.templates import Templates
+from cai.engines.engine import Engine
+from cai.run.journal import derive_seed
+from cai.values.errors import ItemError
+from cai.values.types import (
     ChoiceRequest,
     Comparison,
     CompletionRequest,

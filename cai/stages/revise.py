@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from cai.config import ReviseConfig
-from cai.constitution import Constitution, Principle, draw
-from cai.engines.base import Engine
-from cai.journal import derive_seed
+from cai.config.run_config import ReviseConfig
+from cai.constitution.load import Constitution, Principle, draw
+from cai.constitution.templates import Templates
+from cai.engines.engine import Engine
+from cai.run.journal import derive_seed
 from cai.stages.generate import sampling
-from cai.templates import Templates
-from cai.types import (
+from cai.values.types import (
     Completion,
     CompletionRequest,
     Conversation,

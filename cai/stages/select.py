@@ -16,7 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from cai.types import Demonstration, Outcome, Response, Transcript
+from cai.values.types import Demonstration, Outcome, Response, Transcript
 
 
 def demonstrations(transcript: Transcript, rounds: str) -> list[Demonstration]:

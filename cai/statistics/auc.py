@@ -12,7 +12,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 from cai.statistics.intervals import CONFIDENCE
-from cai.types import Score
+from cai.values.types import Score
 
 
 def auc(labels: Sequence[bool], scores: Sequence[float], clusters: Sequence[Hashable]) -> Score | None:

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cai.errors import CaiError
 from cai.statistics.intervals import CONFIDENCE
-from cai.types import Score
+from cai.values.errors import CaiError
+from cai.values.types import Score
 
 Floats = npt.NDArray[np.float64]
 ELO = 400 / math.log(10)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 from cai.statistics.intervals import CONFIDENCE
-from cai.types import Score
+from cai.values.types import Score
 
 
 def clustered_mean(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cai.types import Score
+from cai.values.types import Score
 
 CONFIDENCE = 0.95
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cai.statistics import reliability
-from cai.statistics.preference import PairScore
-from cai.types import Score
+from cai.statistics.prediction import PairScore
+from cai.values.types import Score
 
 
 def kappa(pairs: Sequence[PairScore]) -> Score | None:

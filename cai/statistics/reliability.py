@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from cai.statistics.clusters import wilson
 from cai.statistics.intervals import CONFIDENCE
-from cai.types import Score
+from cai.values.types import Score
 
 Floats = npt.NDArray[np.float64]
 Disagreement = Callable[[Floats], tuple[Floats, Floats]]

@@ -22,10 +22,10 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from cai.trainconfig import OptimizerConfig
+from cai.config.train_config import OptimizerConfig
+from cai.training.examples import Example
 from cai.training.result import Spent
-from cai.training.rows import Example
-from cai.types import Ranked
+from cai.values.types import Ranked
 
 RECORD = "training.json"
 _VERSION = "1"

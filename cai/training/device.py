@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from cai.trainconfig import OptimizerConfig, RolloutConfig
+from cai.config.train_config import OptimizerConfig, RolloutConfig
 
 _LARGE = 1_000_000_000
 _ATTENTION_BYTES = 1 << 30

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cai import chat
-from cai.errors import ItemError
+from cai.chat import encoding
 from cai.training import quiet
 from cai.training.device import kind
-from cai.training.loop import load_language_model, load_tokenizer
-from cai.training.rows import SFTRow
-from cai.training.scoring import example_logprobs
-from cai.types import Response
+from cai.training.examples import SFTRow
+from cai.training.updates.loop import load_language_model, load_tokenizer
+from cai.training.updates.scoring import example_logprobs
+from cai.values.errors import ItemError
+from cai.values.types import Response
 
 _ROWS = 16  # of one forward pass
 
@@ -28,11 +28,11 @@ def log_ratios(policy: Path, reference: Path, answers: Sequence[Response]) -> li
     """
     quiet.before_import()
     tokenizer = load_tokenizer(str(reference))
-    ends = chat.end_ids(tokenizer)
+    ends = encoding.end_ids(tokenizer)
     rows: dict[int, SFTRow] = {}
     for number, answer in enumerate(answers):
         try:
-            prompt, completion = chat.encode_pair(tokenizer, answer.prompt.messages, answer.text)
+            prompt, completion = encoding.encode_pair(tokenizer, answer.prompt.messages, answer.text)
         except ItemError:
             continue
         if answer.finish == "length" and completion and completion[-1] in ends:

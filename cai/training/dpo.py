@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cai.trainconfig import DPOConfig
+from cai.config.train_config import DPOConfig
 from cai.training.checkpoint import Workspace
-from cai.training.frame import Method, Training, train
+from cai.training.examples import PairRow, encode_pairs
 from cai.training.result import Progress, TrainResult, Watch
-from cai.training.rows import PairRow, encode_pairs
-from cai.types import Ranked
+from cai.training.updates.frame import train
+from cai.training.updates.method import Method, Training
+from cai.values.types import Ranked
 
 
 def train_dpo(
@@ -44,9 +45,9 @@ def train_dpo(
 def _method(training: Training, workspace: Workspace) -> Method:
     from trl.trainer.dpo_config import DPOConfig as Arguments
 
-    from cai.training.batches import pair_batch, pair_columns
-    from cai.training.loop import load_language_model, load_tokenizer
-    from cai.training.trainers import SoftDPOTrainer
+    from cai.training.updates.batches import pair_batch, pair_columns
+    from cai.training.updates.loop import load_language_model, load_tokenizer
+    from cai.training.updates.trainers import SoftDPOTrainer
 
     config = training.config
     assert isinstance(config, DPOConfig)
@@ -74,7 +75,7 @@ def _reference(
     """The reference's log-probabilities as columns; kept beside the checkpoints for a resumed training."""
     from safetensors.torch import load_file, save_file
 
-    from cai.training.scoring import reference_logprobs
+    from cai.training.updates.scoring import reference_logprobs
 
     path = workspace.partial / f"reference-{workspace.key[:16]}.safetensors"
     if path.exists():

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cai.errors import UsageError
-from cai.types import Score
+from cai.values.errors import UsageError
+from cai.values.types import Score
 
 Report = Callable[[int, Mapping[str, float]], None]
 

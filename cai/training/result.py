@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cai.errors import CaiError
-from cai.types import Failure
+from cai.values.errors import CaiError
+from cai.values.types import Failure
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every update with (step, total steps, figures of this update)."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cai.trainconfig import SFTConfig
+from cai.config.train_config import SFTConfig
 from cai.training.checkpoint import Workspace
-from cai.training.frame import Method, Training, train
+from cai.training.examples import Example, encode_examples
 from cai.training.result import Progress, TrainResult, Watch
-from cai.training.rows import Example, encode_examples
+from cai.training.updates.frame import train
+from cai.training.updates.method import Method, Training
 
 
 def train_sft(
@@ -42,9 +43,9 @@ def train_sft(
 def _method(training: Training, workspace: Workspace) -> Method:
     from trl.trainer.sft_config import SFTConfig as Arguments
 
-    from cai.training.batches import example_columns, sft_batch
-    from cai.training.loop import load_language_model, load_tokenizer
-    from cai.training.trainers import UpdateSFTTrainer
+    from cai.training.updates.batches import example_columns, sft_batch
+    from cai.training.updates.loop import load_language_model, load_tokenizer
+    from cai.training.updates.trainers import UpdateSFTTrainer
 
     return Method(
         tokenizer=load_tokenizer,

@@ -10,15 +10,15 @@ from time import monotonic, sleep
 
 import pytest
 
-from cai.config import ModelConfig, RunConfig
-from cai.engines.client import Patience
-from cai.engines.load import concurrency, open_engine
-from cai.engines.openai import OpenAIEngine
-from cai.errors import EngineError, ItemError
-from cai.launch import _write_inputs
-from cai.runfolder import RunFolder
-from cai.settings import resolve
-from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
+from cai.config.run_config import ModelConfig, RunConfig
+from cai.config.settings import resolve
+from cai.engines.backend import concurrency, open_engine
+from cai.engines.server.client import Patience
+from cai.engines.server.openai import OpenAIEngine
+from cai.pipeline.launch import _write_inputs
+from cai.run.folder import RunFolder
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
 
 QUICK = Patience(attempts=4, first_pause=0.01, longest_pause=0.3, timeout=2.0, connect_timeout=1.0)
 ASK = CompletionRequest((Message("user", "Hello?"),), Sampling(0.7, 0.9, 16, ("END",)), seed=5)

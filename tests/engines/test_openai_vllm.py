@@ -12,9 +12,9 @@ from importlib.util import find_spec
 import httpx
 import pytest
 
-from cai.config import ModelConfig
-from cai.engines.load import open_engine
-from cai.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.config.run_config import ModelConfig
+from cai.engines.backend import open_engine
+from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
 
 pytestmark = [
     pytest.mark.slow,

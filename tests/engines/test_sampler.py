@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_models import save_tiny_model
 
-from cai.engines.sampler import open_sampler, sampler_name
-from cai.errors import EngineError, UsageError
+from cai.engines.samplers.opening import open_sampler, sampler_name
+from cai.values.errors import EngineError, UsageError
 
 needs_vllm = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.skipif(not find_spec("vllm"), reason="no vLLM")]
 KINDS = ["transformers", pytest.param("vllm", marks=needs_vllm)]
@@ -193,7 +193,7 @@ def test_dropout_is_off_while_drawing(folder):
 @pytest.mark.vllm
 @pytest.mark.skipif(not find_spec("vllm"), reason="no vLLM")
 def test_vllm_follows_the_weights(folder):
-    from cai.engines.sampler_vllm import VLLMSampler
+    from cai.engines.samplers.sampler_vllm import VLLMSampler
 
     model = load(folder)
     states = torch.get_rng_state(), random.getstate()
@@ -213,7 +213,7 @@ def test_vllm_follows_the_weights(folder):
 
 
 def test_who_draws(monkeypatch):
-    from cai.engines import sampler
+    from cai.engines.samplers import sampler
 
     monkeypatch.setattr(sampler.importlib.util, "find_spec", lambda name: object())
     assert sampler_name("auto") == sampler_name("vllm") == "vllm"

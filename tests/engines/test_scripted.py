@@ -3,8 +3,8 @@
 import pytest
 
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineError, ItemError
-from cai.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
 
 ASK = CompletionRequest((Message("user", "Hello?"),), Sampling(), seed=1)
 PICK = ChoiceRequest((Message("user", "A or B?"),), ("A", "B"))

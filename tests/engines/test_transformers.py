@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cai.chat import encode, end_ids
-from cai.config import ModelConfig
-from cai.engines.load import open_engine
-from cai.errors import EngineError, ItemError
-from cai.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.chat.encoding import encode, end_ids
+from cai.config.run_config import ModelConfig
+from cai.engines.backend import open_engine
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
 
 PROMPTS = [
     "Hello world!",
@@ -196,7 +196,7 @@ async def test_a_broken_model_fails_every_request(engine, monkeypatch):
 
 
 async def test_a_folder_that_is_no_model(tmp_path):
-    from cai.errors import UsageError
+    from cai.values.errors import UsageError
 
     with pytest.raises(UsageError, match=r"no config\.json"):
         await open_engine(ModelConfig(name=str(tmp_path), engine="transformers"))

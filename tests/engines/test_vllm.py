@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tiny_models import save_tiny_model
 
-from cai.config import ModelConfig
-from cai.engines.load import open_engine
-from cai.errors import EngineError, ItemError
-from cai.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.config.run_config import ModelConfig
+from cai.engines.backend import open_engine
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
 
 vllm = find_spec("vllm")
 pytestmark = [pytest.mark.slow, pytest.mark.vllm, pytest.mark.skipif(vllm is None, reason="needs vLLM")]
@@ -178,7 +178,7 @@ def test_cancelled_requests_are_dropped(tiny_model):
 
 
 def test_the_users_environment_wins(monkeypatch):
-    from cai.engines.vllm_settings import prepare_environment
+    from cai.engines.local.vllm_settings import prepare_environment
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
     monkeypatch.delenv("VLLM_NO_USAGE_STATS", raising=False)

@@ -11,14 +11,14 @@ from small_run import cai
 from test_suite_sycophancy import answers_row, comment_row, sure_row, view
 from test_suites import PROMPTS, bench, measured
 
-from cai.config import EvaluateConfig, LabelConfig, ModelConfig, RunConfig
-from cai.constitution import load_constitution
+from cai.config.run_config import EvaluateConfig, LabelConfig, ModelConfig, RunConfig
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
 from cai.engines.scripted import ScriptedEngine
 from cai.evaluation.bench import Contestant
 from cai.evaluation.catalogue import SUITES, wanted
 from cai.evaluation.estimate import RUN_MODELS, Calls, calls
-from cai.templates import Templates
-from cai.types import ChoiceRequest
+from cai.values.types import ChoiceRequest
 
 AXES = {"harmless": "harmless", "helpful": "helpful"}
 PAIR = {"prompt": "Hi?", "chosen": "Good.", "rejected": "Bad."}

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from test_suites import bench, measured, prefers
 
-from cai.config import ModelConfig
-from cai.errors import EngineError, UsageError
-from cai.evaluation import harness
+from cai.config.run_config import ModelConfig
 from cai.evaluation.bench import Bench, Contestant
+from cai.evaluation.lm_eval import harness
 from cai.evaluation.suites import bbq, toxigen, truthfulqa
-from cai.runfolder import RunFolder
+from cai.run.folder import RunFolder
+from cai.values.errors import EngineError, UsageError
 
 QUESTIONS = [
     (

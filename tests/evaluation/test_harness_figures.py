@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from test_harness import BBQ
 
-from cai.errors import ItemError
-from cai.evaluation.harness import Measured, share
+from cai.data.reading import read_rows
+from cai.evaluation.lm_eval.harness import Measured, share
 from cai.evaluation.suites import bbq, truthfulqa
-from cai.reading import read_rows
-from cai.types import Score
+from cai.values.errors import ItemError
+from cai.values.types import Score
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

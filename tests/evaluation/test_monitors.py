@@ -13,18 +13,18 @@ from typing import Any, cast
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cai.config import MonitorConfig
-from cai.evaluation import monitors as m
-from cai.evaluation import text_statistics as texts
-from cai.evaluation.monitors import Evidence, Monitor, monitors
-from cai.evaluation.phrases import amplified, log_odds
-from cai.evaluation.shift import separability
-from cai.evaluation.text_statistics import Pair
-from cai.runfolder import RunFolder
+from cai.config.run_config import MonitorConfig
+from cai.data.tables import response_row
+from cai.evaluation.monitors import monitors as m
+from cai.evaluation.monitors import text_statistics as texts
+from cai.evaluation.monitors.monitors import Evidence, Monitor, monitors
+from cai.evaluation.monitors.phrases import amplified, log_odds
+from cai.evaluation.monitors.shift import separability
+from cai.evaluation.monitors.text_statistics import Pair
+from cai.pipeline.steps.monitor import step_monitor
+from cai.run.folder import RunFolder
 from cai.statistics.intervals import proportion
-from cai.steps.monitor import step_monitor
-from cai.tables import response_row
-from cai.types import Message, Prompt, Response, Score
+from cai.values.types import Message, Prompt, Response, Score
 
 LIMITS = MonitorConfig()
 WORDS = [
@@ -251,7 +251,7 @@ def test_shift_sees_other_requests_and_no_other_names() -> None:
 def test_auc_is_the_area() -> None:
     import numpy as np
 
-    from cai.evaluation.shift import _auc, _placements
+    from cai.evaluation.monitors.shift import _auc, _placements
 
     draw = np.random.default_rng(0)
     side = draw.integers(0, 2, 200)

@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from cai.config import EvaluateConfig, ModelConfig, MonitorConfig
-from cai.engines.load import open_engine
-from cai.evaluation import pocket
-from cai.evaluation.monitors import Evidence, monitors
-from cai.evaluation.text_statistics import Pair
+from cai.config.run_config import EvaluateConfig, ModelConfig, MonitorConfig
+from cai.config.train_config import SFTConfig
+from cai.data.sources import read
+from cai.engines.backend import open_engine
+from cai.evaluation import oracle_grades
+from cai.evaluation.monitors.monitors import Evidence, monitors
+from cai.evaluation.monitors.text_statistics import Pair
 from cai.pocket import MODEL_PATH, PROMPTS, oracle
 from cai.pocket.world import fill, load_world
-from cai.sources import read
 from cai.stages.generate import generate
-from cai.trainconfig import SFTConfig
-from cai.training.rows import Example
+from cai.training.examples import Example
 from cai.training.sft import train_sft
-from cai.types import Prompt
+from cai.values.types import Prompt
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def answers(model: str | Path) -> Answers:
 
 def tripped(base: Answers, trained: Answers) -> list[str]:
     pairs = [Pair(prompt, before, after) for (prompt, before), (_, after) in zip(base, trained, strict=True)]
-    graded = [pocket.scores(side) for side in (base, trained)]
+    graded = [oracle_grades.scores(side) for side in (base, trained)]
     flattering, refused = ((graded[0][m], graded[1][m]) for m in ("flattering", "refused_benign"))
     labeled = [p.messages[-1].content for p in prompts("train")[:240]]
     found = monitors(Evidence(pairs, flattering, refused, labeled=labeled), LIMITS)

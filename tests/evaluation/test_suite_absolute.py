@@ -12,16 +12,16 @@ import pytest
 from small_run import cai
 from test_suites import PROMPTS, bench, measured, saying
 
-from cai.config import EvaluateConfig
+from cai.config.run_config import EvaluateConfig
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import ItemError, UsageError
-from cai.evaluation import judge as asking
-from cai.evaluation.harm_scale import DEGREES
-from cai.evaluation.labelled import answer_from
+from cai.evaluation.judging import judge as asking
+from cai.evaluation.judging.harm_scale import DEGREES
+from cai.evaluation.judging.labelled import answer_from
 from cai.evaluation.suites import agreement, harmfulness, questions, refusal, xstest
 from cai.evaluation.suites.xstest import request_from
-from cai.runfolder import RunFolder
-from cai.types import ChoiceRequest, Score
+from cai.run.folder import RunFolder
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import ChoiceRequest, Score
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

@@ -14,15 +14,15 @@ import pytest
 from small_run import cai
 from test_suites import bench, measured, saying
 
-from cai.config import EvaluateConfig, ModelConfig
+from cai.config.run_config import EvaluateConfig, ModelConfig
+from cai.data.reading import read_rows
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import ItemError, UsageError
 from cai.evaluation.bench import Bench
-from cai.evaluation.rating import PREFILL, rate
+from cai.evaluation.judging.rating import PREFILL, rate
+from cai.evaluation.judging.twoturn import Question, question_reader
 from cai.evaluation.suites import mtbench
-from cai.evaluation.twoturn import Question, question_reader
-from cai.reading import read_rows
-from cai.types import ChoiceRequest, Completion, CompletionRequest, Message
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import ChoiceRequest, Completion, CompletionRequest, Message
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TALK = (Message("user", "Hi?"), Message("assistant", "Yes."))
@@ -118,7 +118,7 @@ def test_ten_is_no_continuation_of_one() -> None:
 @pytest.mark.slow
 def test_the_ten_numbers_exclude_each_other(smollm2: Path) -> None:
     """With a real tokenizer of single digits, "1" alone would hold the probability of "10" as well."""
-    from cai.engines.load import open_engine
+    from cai.engines.backend import open_engine
 
     async def ask(options: tuple[str, ...]) -> tuple[float, ...]:
         engine = await open_engine(ModelConfig(name=str(smollm2), engine="transformers"))

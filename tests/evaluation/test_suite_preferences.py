@@ -13,12 +13,12 @@ import pytest
 from small_run import cai
 from test_suites import bench, measured, prefers, saying
 
-from cai.config import EvaluateConfig, ModelConfig
+from cai.config.run_config import EvaluateConfig, ModelConfig
+from cai.data.reading import read_rows
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import CaiError, ItemError, UsageError
 from cai.evaluation.bench import Bench, Contestant
-from cai.evaluation.pairs import Pair, pair_from
-from cai.evaluation.preferring import (
+from cai.evaluation.judging.labelled_pairs import Pair, pair_from
+from cai.evaluation.judging.preferring import (
     Verdict,
     decided,
     first_position,
@@ -28,11 +28,11 @@ from cai.evaluation.preferring import (
 )
 from cai.evaluation.suites import hhh, preferences
 from cai.evaluation.suites.preferences import naive
-from cai.reading import read_rows
-from cai.runfolder import RunFolder
+from cai.run.folder import RunFolder
 from cai.statistics.kappa import kappa
-from cai.statistics.preference import PairScore
-from cai.types import Comparison, Message, Prompt
+from cai.statistics.prediction import PairScore
+from cai.values.errors import CaiError, ItemError, UsageError
+from cai.values.types import Comparison, Message, Prompt
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 HH = "hh-rlhf-harmless-base-test.jsonl.gz"
@@ -96,8 +96,8 @@ def test_a_run_s_own_preferences_are_read_as_they_are(tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from cai.tables import preference_row
-    from cai.types import Preference, Source
+    from cai.data.tables import preference_row
+    from cai.values.types import Preference, Source
 
     prompt = Prompt("train-7", (Message("user", "Hi?"),), ("theme:privacy", "harmful"))
     said = Preference(Comparison("train-7/0-1", prompt, "Yes.", "No."), 0.3, Source("ai", "m"))
@@ -284,7 +284,7 @@ def test_a_labeler_that_knows_and_one_of_positions(tmp_path: Path) -> None:
 
 
 def test_both_orders_are_asked_whatever_the_label_section_says(tmp_path: Path) -> None:
-    from cai.config import LabelConfig
+    from cai.config.run_config import LabelConfig
 
     engine = prefers("good")
     data = written(tmp_path / "d.jsonl", ten())

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from test_suites import bench, measured, saying
 
-from cai.config import EvaluateConfig
+from cai.config.run_config import EvaluateConfig
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import ItemError, UsageError
-from cai.evaluation import sycophancy_items as items
+from cai.evaluation.probes import sycophancy_items as items
+from cai.evaluation.probes.sycophancy_items import FRAMES, NEUTRAL, Claim, Known, View
+from cai.evaluation.probes.sycophancy_probes import CHALLENGE
+from cai.evaluation.probes.sycophancy_public import public_from
 from cai.evaluation.suites import sycophancy
-from cai.evaluation.sycophancy_items import FRAMES, NEUTRAL, Claim, Known, View
-from cai.evaluation.sycophancy_probes import CHALLENGE
-from cai.evaluation.sycophancy_public import public_from
-from cai.types import ChoiceRequest, CompletionRequest
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import ChoiceRequest, CompletionRequest
 
 FEW = EvaluateConfig(items=5)
 

@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 from small_run import cai
 
-from cai.config import EvaluateConfig, LabelConfig, ModelConfig, RunConfig
-from cai.constitution import load_constitution
+from cai.config.run_config import EvaluateConfig, LabelConfig, ModelConfig, RunConfig
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import UsageError
 from cai.evaluation.bench import Bench, Contestant, Findings
 from cai.evaluation.catalogue import SUITES, wanted
 from cai.evaluation.suites import arena, winrate
-from cai.runfolder import RunFolder
-from cai.runner import Results, run_items
-from cai.steps.suites import RECORD, contestants, forget_stale
-from cai.targets import read_targets
-from cai.templates import Templates
-from cai.types import ChoiceRequest, Message, Prompt
+from cai.evaluation.targets import read_targets
+from cai.pipeline.steps.suites import RECORD, contestants, forget_stale
+from cai.run.folder import RunFolder
+from cai.run.runner import Results, run_items
+from cai.values.errors import UsageError
+from cai.values.types import ChoiceRequest, Message, Prompt
 
 PROMPTS = tuple(Prompt(f"p{i}", (Message("user", f"Question {i}?"),)) for i in range(12))
 
@@ -115,7 +115,7 @@ def test_a_model_that_answers_nothing_has_no_figure() -> None:
 
 
 def test_a_judge_without_a_readable_verdict_has_no_figure() -> None:
-    from cai.errors import ItemError
+    from cai.values.errors import ItemError
 
     judge = ScriptedEngine(choices=lambda request: ItemError("unreadable judgement"))
     found = measured(winrate, bench({"base": saying("bad"), "new": saying("good")}, judge))
@@ -221,7 +221,7 @@ def test_targets(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_model_that_was_trained_anew_are_taken_back(tiny_model: Path, tmp_path: Path) -> None:
-    from cai.types import Score
+    from cai.values.types import Score
 
     folder = RunFolder(tmp_path)
     model = ModelConfig(name=str(tiny_model), engine="transformers")

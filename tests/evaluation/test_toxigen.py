@@ -9,11 +9,11 @@ import pytest
 from test_harness import lines
 from test_suites import bench, measured, prefers
 
-from cai.config import EvaluateConfig
+from cai.config.run_config import EvaluateConfig
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import UsageError
 from cai.evaluation.bench import Bench
 from cai.evaluation.suites import toxigen
+from cai.values.errors import UsageError
 
 
 def classifier(tiny: Path, folder: Path, labels: list[str], **config: Any) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cai.types import Comparison, Judgement, Message, Preference, Prompt, Source
+from cai.values.types import Comparison, Judgement, Message, Preference, Prompt, Source
 
 
 def pair(number: int, prompt: int | None = None, a: str = "yes", b: str = "no") -> Comparison:

@@ -8,9 +8,9 @@ import pytest
 from crowdkit.aggregation import DawidSkene
 from sample_votes import label, pair, vote
 
-from cai.human import dawid_skene
-from cai.human.aggregate import aggregate
-from cai.types import Judgement, Preference, Source
+from cai.human.mixing import dawid_skene
+from cai.human.mixing.aggregate import aggregate
+from cai.values.types import Judgement, Preference, Source
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:crowdkit")  # of pandas 3
 

@@ -17,18 +17,18 @@ from sample_votes import label, pair, vote
 from test_human_real import shared
 from typer.testing import CliRunner
 
-from cai.cli_human import app
-from cai.errors import UsageError
-from cai.human import store
-from cai.human.agreement import measure
-from cai.human.agreement_report import agreement_of, describe
+from cai.cli.human_commands import app
+from cai.human.agreement.agreement_report import agreement_of, describe
+from cai.human.agreement.overlap import pair_scores, reliability_curve
+from cai.human.agreement.voter_agreement import measure
 from cai.human.collected import votes_of
-from cai.human.overlap import pair_scores, reliability_curve
-from cai.human.votes import Vote, VoteLog
-from cai.runfolder import RunFolder
+from cai.human.exchange import store
+from cai.human.votes.log import Vote, VoteLog
+from cai.run.folder import RunFolder
 from cai.statistics import reliability
-from cai.statistics.preference import PairScore, calibration_error
-from cai.types import Preference
+from cai.statistics.prediction import PairScore, calibration_error
+from cai.values.errors import UsageError
+from cai.values.types import Preference
 
 # --- The definitions, written out ---------------------------------------------------------------
 

@@ -15,8 +15,8 @@ from browsing import XSS, Watched
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from voting_run import Served, make_run, pair, serving, start
 
-from cai.human.votes import preferences, standing
-from cai.types import Comparison
+from cai.human.votes.log import preferences, standing
+from cai.values.types import Comparison
 
 pytestmark = pytest.mark.slow
 

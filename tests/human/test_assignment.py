@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.human.assignment import (
+from cai.human.votes.assignment import (
     GAP,
     LEASE,
     Lease,

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from cai.human.duplicates import nearly_repeats, resembling, shingles, similarity
+from cai.human.mixing.duplicates import nearly_repeats, resembling, shingles, similarity
 
 WORDS = ["kettle", "lamp", "rope", "garden", "bread", "winter", "river", "carpet", "mirror", "hammer"]
 

@@ -13,13 +13,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai.errors import ItemError, UsageError
-from cai.human.exporting import WRITABLE, describe, export_votes
-from cai.human.formats import FORMATS
-from cai.human.formats.base import in_order
-from cai.human.importing import read_all
+from cai.human.exchange.exporting import WRITABLE, describe, export_votes
+from cai.human.exchange.format import in_order
+from cai.human.exchange.formats import FORMATS
+from cai.human.exchange.importing import read_all
 from cai.human.pairs import BOTH_BAD, Options
-from cai.types import Comparison, Judgement, Message, Preference, Prompt, Source
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import Comparison, Judgement, Message, Preference, Prompt, Source
 
 texts = st.text(min_size=1, max_size=12).filter(str.strip)
 names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from feedback_rows import ARENA_LISTS, ARGILLA, ASK, BAD, GOOD, HH, LABEL_STUDIO, ROWS, USER, said
 
-from cai.errors import UsageError
-from cai.human.importing import read_all
+from cai.data.sources import read_prompts
+from cai.human.exchange.import_report import ImportReport
+from cai.human.exchange.importing import read_all
 from cai.human.pairs import Options, parse_source, strength, strength_of
-from cai.human.report import ImportReport
-from cai.sources import read_prompts
-from cai.types import Preference, Source
+from cai.values.errors import UsageError
+from cai.values.types import Preference, Source
 
 
 def load(

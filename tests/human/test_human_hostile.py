@@ -12,7 +12,7 @@ from feedback_rows import ASK, BAD, GOOD, ROWS, USER, said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cai.human.importing import import_votes, read_all
+from cai.human.exchange.importing import import_votes, read_all
 from cai.human.pairs import Options
 
 TABLE = {"prompt": ASK, "a": GOOD, "b": BAD, "preferred": "a"}

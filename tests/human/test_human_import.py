@@ -13,15 +13,14 @@ from typing import Any
 import pytest
 from feedback_rows import ARGILLA, ASK, BAD, GOOD, HH, LABEL_STUDIO, ROWS
 
-from cai import tables
-from cai.errors import CaiError, FileError, UsageError
-from cai.human.detect import detect
-from cai.human.formats import FORMATS
-from cai.human.formats.table import parse_columns
-from cai.human.importing import import_votes, read_all, read_votes, stream
+from cai.data import tables
+from cai.human.exchange.formats import FORMATS, detect
+from cai.human.exchange.formats.table import parse_columns
+from cai.human.exchange.import_report import Tally, describe
+from cai.human.exchange.importing import import_votes, read_all, read_votes, stream
 from cai.human.pairs import Options, pair_key
-from cai.human.report import Tally, describe
-from cai.runfolder import RunFolder
+from cai.run.folder import RunFolder
+from cai.values.errors import CaiError, FileError, UsageError
 
 TABLE = {"prompt": ASK, "a": GOOD, "b": BAD, "preferred": "a"}
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cai.human.exporting import export_votes
-from cai.human.importing import import_votes, read_all, read_votes
+from cai.human.exchange.exporting import export_votes
+from cai.human.exchange.importing import import_votes, read_all, read_votes
 from cai.human.pairs import Options
-from cai.types import Preference
+from cai.values.types import Preference
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

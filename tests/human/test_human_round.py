@@ -12,8 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_run import SMALL, cai
 
-from cai.runfolder import RunFolder
-from cai.tables import preference_from
+from cai.data.tables import preference_from
+from cai.run.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

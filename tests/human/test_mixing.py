@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from sample_votes import label, pair, vote
 from scipy.stats import betabinom
 
-from cai.config import HumanConfig
-from cai.errors import CaiError, UsageError
-from cai.human import raters
-from cai.human.conflicts import prior_strength
-from cai.human.mixing import Mixture, mix
-from cai.human.overlap import overlap
-from cai.types import Comparison, Message, Preference, Prompt
+from cai.config.run_config import HumanConfig
+from cai.human.agreement import raters
+from cai.human.agreement.overlap import overlap
+from cai.human.mixing.conflicts import prior_strength
+from cai.human.mixing.mixture import Mixture, mix
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Comparison, Message, Preference, Prompt
 
 
 def mixed(ai: list[Preference], votes: list[Preference], *held_out: Prompt, **settings: Any) -> Mixture:

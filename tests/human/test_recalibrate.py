@@ -11,8 +11,8 @@ import pytest
 from scipy.optimize import brentq
 from sklearn.linear_model import LogisticRegression
 
-from cai.errors import CaiError
-from cai.human.recalibrate import Method, cross_validated, fit, fit_by
+from cai.human.mixing.recalibrate import Method, cross_validated, fit, fit_by
+from cai.values.errors import CaiError
 
 Floats = npt.NDArray[np.float64]
 METHODS: list[Method] = ["temperature", "isotonic"]

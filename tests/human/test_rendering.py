@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.human.rendering import differences, plain, tree
+from cai.human.votes.rendering import differences, plain, tree
 
 KNOWN = {
     "p", "ul", "ol", "li", "blockquote", "table", "thead", "tbody", "tr", "th", "td", "em", "strong", "del",

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_votes import label, pair, vote
 
-from cai import tables
-from cai.errors import UsageError
+from cai.data import tables
+from cai.human.mixing.routing import RANDOM, entropy, route, signals, stake
 from cai.human.pairs import pair_key
-from cai.human.routing import RANDOM, entropy, route, signals, stake
-from cai.runfolder import RunFolder
-from cai.steps.route import describe, write_queue
-from cai.types import Comparison, Judgement, Message, Preference, Prompt, Source
+from cai.pipeline.steps.route import describe, write_queue
+from cai.run.folder import RunFolder
+from cai.values.errors import UsageError
+from cai.values.types import Comparison, Judgement, Message, Preference, Prompt, Source
 
 AI = Source("ai", "m")
 

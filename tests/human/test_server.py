@@ -17,18 +17,18 @@ import pytest
 from typer.testing import CliRunner
 from voting_run import SEED, make_run, pair, serving, start
 
-from cai import tables
-from cai.cli_human import app
-from cai.constitution import draw, load_constitution
-from cai.errors import CaiError, UsageError
-from cai.human.assignment import Showing, shown_first
-from cai.human.desk import Desk
-from cai.human.guard import HEADERS, POLICY, Door
-from cai.human.pages import MAX_BODY, STATIC, application
-from cai.human.poll import Options, load_poll
-from cai.human.votes import VoteLog, preferences, standing
-from cai.runfolder import RunFolder
-from cai.types import Judgement, Preference, Source
+from cai.cli.human_commands import app
+from cai.constitution.load import draw, load_constitution
+from cai.data import tables
+from cai.human.votes.assignment import Showing, shown_first
+from cai.human.votes.desk import Desk
+from cai.human.votes.guard import HEADERS, POLICY, Door
+from cai.human.votes.log import VoteLog, preferences, standing
+from cai.human.votes.pages import MAX_BODY, STATIC, application
+from cai.human.votes.poll import Options, load_poll
+from cai.run.folder import RunFolder
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Judgement, Preference, Source
 
 DOOR = Door(4711, "secret-of-the-test")
 HERE = f"http://127.0.0.1:{DOOR.port}"

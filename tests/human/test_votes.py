@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner
 from voting_run import make_run, pair
 
-from cai.cli import app
-from cai.errors import CaiError, UsageError
-from cai.human import store
-from cai.human.importing import read_votes
+from cai.cli.app import app
+from cai.human.exchange import store
+from cai.human.exchange.importing import read_votes
 from cai.human.pairs import BOTH_BAD, pair_key
-from cai.human.votes import Choice, Vote, VoteLog, content_hash, preferences, repeats, standing
-from cai.runfolder import RunFolder
-from cai.types import Comparison, Judgement, Source
+from cai.human.votes.log import Choice, Vote, VoteLog, content_hash, preferences, repeats, standing
+from cai.run.folder import RunFolder
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Comparison, Judgement, Source
 
 ONE = pair(1)
 

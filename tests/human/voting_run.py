@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cai import tables
-from cai.constitution import dump, load_constitution
-from cai.runfolder import RunFolder
-from cai.types import Comparison, Message, Prompt
+from cai.constitution.load import dump, load_constitution
+from cai.data import tables
+from cai.run.folder import RunFolder
+from cai.values.types import Comparison, Message, Prompt
 
 SEED = 3
 

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from cai import tables
-from cai.constitution import dump, load_constitution
-from cai.runfolder import RunFolder
-from cai.types import (
+from cai.constitution.load import dump, load_constitution
+from cai.data import tables
+from cai.run.folder import RunFolder
+from cai.values.types import (
     Comparison,
     Failure,
     Judgement,

@@ -15,26 +15,26 @@ from typing import Any
 
 import pytest
 from browsing import XSS
+from cai.cli.report_command import app
 from report_run import make_run, score
 from typer.testing import CliRunner
 
-from cai.cli_report import app
-from cai.errors import UsageError
-from cai.report.build import write_report
-from cai.report.curves import monitors_table, over_optimisation, rounds_of, thin
-from cai.report.diff import pieces
-from cai.report.evaluation import evaluate, verdict
-from cai.report.feedback import by_principle, histogram, order_table
-from cai.report.funnel import calls_table
+from cai.pipeline.steps.write_report import step_report
 from cai.report.material import read_material
 from cai.report.paired import change, paired_difference
-from cai.report.samples import collect, shown
-from cai.report.svg import SERIES, draw
-from cai.report.words import direction, is_part
-from cai.runfolder import RunFolder
-from cai.statistics.compare import difference
-from cai.steps.report import step_report
-from cai.types import Judgement
+from cai.report.plots.curves import monitors_table, over_optimisation, rounds_of, thin
+from cai.report.plots.svg import SERIES, draw
+from cai.report.sections.diff import pieces
+from cai.report.sections.funnel import calls_table
+from cai.report.sections.labels import by_principle, histogram, order_table
+from cai.report.sections.outcomes import evaluate, verdict
+from cai.report.sections.samples import collect, shown
+from cai.report.wording import direction, is_part
+from cai.report.write import write_report
+from cai.run.folder import RunFolder
+from cai.statistics.difference import difference
+from cai.values.errors import UsageError
+from cai.values.types import Judgement
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +270,7 @@ def test_hostile_texts_are_text(tmp_path: Path) -> None:
 
 
 def test_samples_are_capped_fairly_and_said_to_be(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cai.report.samples.MOST", {"revision": 5, "answer": 600})
+    monkeypatch.setattr("cai.report.sections.samples.MOST", {"revision": 5, "answer": 600})
     samples = collect(read_material(run))
     assert samples.shown == {"revision": 5, "answer": 12}
     assert samples.there == {"revision": 12, "answer": 12}
@@ -366,7 +366,7 @@ def test_five_thousand_prompts_stay_small_and_quick(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_command_loads_no_torch(run: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from cai.report.build import write_report; "
+        "import sys; from pathlib import Path; from cai.report.write import write_report; "
         f"write_report(Path({str(run)!r})); "
         "print([m for m in ('torch', 'transformers', 'sklearn') if m in sys.modules])"
     )

@@ -12,7 +12,7 @@ from browsing import XSS, Watched
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from report_run import CALM, make_run
 
-from cai.report.build import write_report
+from cai.report.write import write_report
 
 pytestmark = pytest.mark.slow
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from cai.constitution import load_constitution
-from cai.engines.base import Engine
+from cai.config.train_config import RewardTerm
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
+from cai.engines.engine import Engine
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import CaiError, UsageError
-from cai.rewards.base import Reward, Scored
-from cai.rewards.build import RewardContext, open_reward, prepare_reward
 from cai.rewards.combine import CombinedReward, Weighted
+from cai.rewards.direct_judge import JudgeReward
 from cai.rewards.function import FunctionReward
-from cai.rewards.judge import JudgeReward
-from cai.templates import Templates
-from cai.trainconfig import RewardTerm
-from cai.types import Message, Prompt, Response
+from cai.rewards.reward import Reward, Scored
+from cai.rewards.terms import RewardContext, open_reward, prepare_reward
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Message, Prompt, Response
 
 PROMPT = Prompt("p", (Message("user", "Hello?"),))
 TWO = [Response(PROMPT, text, index=n) for n, text in enumerate(("a", "bb"))]

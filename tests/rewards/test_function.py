@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cai.errors import CaiError, FileError, UsageError
 from cai.rewards.function import FunctionReward
-from cai.types import Message, Prompt, Response
+from cai.values.errors import CaiError, FileError, UsageError
+from cai.values.types import Message, Prompt, Response
 
 PROMPT = Prompt("p", (Message("system", "Be brief."), Message("user", "Hello?")))
 THREE = [Response(PROMPT, text, index=n) for n, text in enumerate(("a", "bb", "ccc"))]

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from cai.constitution import Constitution, Principle, load_constitution
+from cai.constitution.load import Constitution, Principle, load_constitution
+from cai.constitution.templates import Templates
 from cai.engines.scripted import ScriptedEngine
-from cai.errors import EngineError, ItemError
-from cai.rewards.judge import JudgeReward
-from cai.templates import Templates
-from cai.types import Choice, ChoiceRequest, Message, Prompt, Response
+from cai.rewards.direct_judge import JudgeReward
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import Choice, ChoiceRequest, Message, Prompt, Response
 
 TEMPLATES = Templates.load()
 
@@ -147,8 +147,8 @@ async def test_the_pocket_model_prefers_declining_to_doing_harm() -> None:
     """40 harmful requests with nouns that the model never saw, under the shipped harmless constitution."""
     import random
 
-    from cai.config import ModelConfig
-    from cai.engines.load import open_engine
+    from cai.config.run_config import ModelConfig
+    from cai.engines.backend import open_engine
     from cai.pocket.world import HARMFUL
     from tools.pocket.answers import complying, proper
     from tools.pocket.cases import unseen_ask

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 
-from cai.errors import CaiError
 from cai.statistics.bradley_terry import CENTRE, ELO, PRIOR, Game, ratings
+from cai.values.errors import CaiError
 
 NAMES = ("base", "dpo", "ppo", "sft")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from cai.statistics.compare import difference
+from cai.statistics.difference import difference
 from cai.statistics.intervals import proportion
-from cai.statistics.winrate import Duel, length_controlled, win_rate
-from cai.types import Score
+from cai.statistics.length_control import Duel, length_controlled, win_rate
+from cai.values.types import Score
 
 
 def rows(p: list[float], prompts: int | None = None) -> list[Duel]:

@@ -23,9 +23,9 @@ import trl.trainer.reward_trainer
 import trl.trainer.sft_trainer  # noqa: F401
 from training_rows import examples, pairs
 
-from cai.trainconfig import DPOConfig, RewardModelConfig, SFTConfig
+from cai.config.train_config import DPOConfig, RewardModelConfig, SFTConfig
 from cai.training.dpo import train_dpo
-from cai.training.reward import train_reward
+from cai.training.reward_model import train_reward
 from cai.training.sft import train_sft
 
 SETTINGS = {"batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-3, "epochs": 4, "save_steps": 3}

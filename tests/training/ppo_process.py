@@ -20,7 +20,7 @@ import torch
 import transformers.models.llama.modeling_llama  # noqa: F401
 from test_ppo import CONFIG, job
 
-from cai.training.ppo import train_ppo
+from cai.training.rl.ppo import train_ppo
 
 
 def attempt(model: Path, out: Path, steps: int, kill_after: int | None, delay: float) -> int:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cai.training.advantages import KLController, gae, moments, token_rewards, whiten
-from cai.training.ppo_losses import importance_weights, policy_loss, value_loss
+from cai.training.rl.advantages import KLController, gae, moments, token_rewards, whiten
+from cai.training.rl.ppo_losses import importance_weights, policy_loss, value_loss
 
 V, T = 8, 2
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from training_rows import examples, pairs
 
-from cai.trainconfig import DPOConfig, SFTConfig
-from cai.training import losses
-from cai.training.batches import pair_batch, pair_columns, sft_batch
+from cai.config.train_config import DPOConfig, SFTConfig
 from cai.training.device import Device
+from cai.training.examples import encode_examples, encode_pairs
 from cai.training.quiet import quiet
-from cai.training.rows import encode_examples, encode_pairs
-from cai.training.scoring import completion_logprobs, reference_logprobs
-from cai.types import as_messages
+from cai.training.updates import losses
+from cai.training.updates.batches import pair_batch, pair_columns, sft_batch
+from cai.training.updates.scoring import completion_logprobs, reference_logprobs
+from cai.values.types import as_messages
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from training_rows import prompt
 
-from cai.trainconfig import DPOConfig, SFTConfig
+from cai.config.train_config import DPOConfig, SFTConfig
 from cai.training.checkpoint import RECORD, Workspace, spent_before, training_key
+from cai.training.examples import Example
 from cai.training.result import Spent
-from cai.training.rows import Example
 
 
 def write(folder: Path, text: str) -> Path:

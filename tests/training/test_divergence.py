@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cai.training.divergence import log_ratios
-from cai.types import Message, Prompt, Response
+from cai.values.types import Message, Prompt, Response
 
 
 def answer(number: int, text: str, finish: str = "stop") -> Response:

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cai.training import losses
+from cai.training.updates import losses
 
 
 def test_bce_by_hand() -> None:

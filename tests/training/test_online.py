@@ -15,14 +15,14 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import save_word_model
 
-from cai import chat
-from cai.errors import TrainingError
-from cai.rewards.base import Scored
-from cai.trainconfig import GroupConfig, LoraConfig
-from cai.training import rollouts as rolled
-from cai.training.online import GroupJob, train_group
+from cai.chat import encoding
+from cai.config.train_config import GroupConfig, LoraConfig
+from cai.rewards.reward import Scored
 from cai.training.result import TrainingStopped
-from cai.types import Message, Prompt, Response
+from cai.training.rl import rollouts as rolled
+from cai.training.rl.online import GroupJob, train_group
+from cai.values.errors import TrainingError
+from cai.values.types import Message, Prompt, Response
 
 PROMPTS = [
     Prompt(f"p{i}", (Message("user", text),))
@@ -124,7 +124,7 @@ def test_what_is_reported_is_the_kl_to_the_reference(
     made = tokenizer(tiny_model)
     found = []
     for rollout in step:
-        prompt = chat.encode(made, PROMPTS[rollout.task].messages)
+        prompt = encoding.encode(made, PROMPTS[rollout.task].messages)
         policy = logprobs(one.path, prompt, rollout.ids)
         assert torch.tensor(rollout.logprobs).allclose(policy, atol=1e-4)
         found.append(float((policy - logprobs(tiny_model, prompt, rollout.ids)).sum()))
@@ -194,8 +194,8 @@ def test_faults_of_a_reward_are_errors(tiny_model: Path, tmp_path: Path) -> None
 def test_a_prompt_never_becomes_control_tokens(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cai.engines.sampler_transformers import TransformersSampler
-    from cai.training import online
+    from cai.engines.samplers.sampler_transformers import TransformersSampler
+    from cai.training.rl import online
 
     asked: list[list[int]] = []
 
@@ -209,7 +209,7 @@ def test_a_prompt_never_becomes_control_tokens(
     )
     train_group(job("grpo", tiny_model, tmp_path / "out", steps=1, prompts=5))
     made = tokenizer(tiny_model)
-    expected = [chat.encode(made, prompt.messages) for prompt in PROMPTS]
+    expected = [encoding.encode(made, prompt.messages) for prompt in PROMPTS]
     assert sorted(asked) == sorted(ids for ids in expected for _ in range(4))
     control = made.convert_tokens_to_ids("<|im_start|>")
     assert all(ids.count(control) == 2 for ids in asked)

@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cai.errors import TrainingError
-from cai.rewards.base import Scored
-from cai.trainconfig import LoraConfig, PPOConfig
-from cai.training.actors import load_actors
-from cai.training.batches import padded
-from cai.training.ppo import PPOJob, train_ppo, tripped
+from cai.config.train_config import LoraConfig, PPOConfig
+from cai.rewards.reward import Scored
 from cai.training.result import TrainingStopped
-from cai.types import Message, Prompt, Response
+from cai.training.rl.actors import load_actors
+from cai.training.rl.ppo import PPOJob, train_ppo, tripped
+from cai.training.updates.batches import padded
+from cai.values.errors import TrainingError
+from cai.values.types import Message, Prompt, Response
 
 PROMPTS = [
     Prompt(f"p{i}", (Message("user", text),))
@@ -247,10 +247,10 @@ def test_a_bandit_with_a_known_optimum(seed: int, critic: str, tmp_path: Path) -
 
     from transformers import AutoTokenizer
 
-    from cai import chat
+    from cai.chat import encoding
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    ids = torch.tensor([chat.encode(tokenizer, prompt[0].messages)])
+    ids = torch.tensor([encoding.encode(tokenizer, prompt[0].messages)])
     r = torch.tensor(
         [reward.get(tokenizer.decode([i], skip_special_tokens=True), 0.0) for i in range(len(tokenizer))]
     )

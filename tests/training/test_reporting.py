@@ -10,16 +10,16 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train_steps import MANY, a_run
 
-from cai import tables
-from cai.config import RunConfig
-from cai.errors import UsageError
-from cai.launch import execute
-from cai.progress import Silent
-from cai.runfolder import RunFolder
-from cai.steps.rl import step_ppo
-from cai.steps.train import step_dpo
+from cai.config.run_config import RunConfig
+from cai.data import tables
+from cai.pipeline.launch import execute
+from cai.pipeline.steps.rl import step_ppo
+from cai.pipeline.steps.train import step_dpo
+from cai.run.folder import RunFolder
+from cai.run.progress import Silent
 from cai.training.reporting import report_metrics, reporting
-from cai.types import Message, Prompt, Response, Score
+from cai.values.errors import UsageError
+from cai.values.types import Message, Prompt, Response, Score
 
 
 def events(folder: Path) -> dict[str, dict[int, float]]:

@@ -16,18 +16,18 @@ import torch
 import torch.nn.functional as F
 from training_rows import pairs, prompt
 
-from cai.errors import TrainingError
+from cai.config.train_config import LoraConfig, RewardModelConfig
 from cai.rewards.model import RewardModel, end_rewards
-from cai.trainconfig import LoraConfig, RewardModelConfig
-from cai.training import scoring
-from cai.training.batches import Updates, pair_batch, pair_columns
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device
+from cai.training.examples import encode_pairs
 from cai.training.quiet import quiet
-from cai.training.reward import _load_model, is_held_out, train_reward
-from cai.training.rows import encode_pairs
-from cai.training.schedule import Schedule
-from cai.types import Message, Prompt, Ranked, Response
+from cai.training.reward_model import _load_model, is_held_out, train_reward
+from cai.training.updates import scoring
+from cai.training.updates.batches import Updates, pair_batch, pair_columns
+from cai.training.updates.schedule import Schedule
+from cai.values.errors import TrainingError
+from cai.values.types import Message, Prompt, Ranked, Response
 
 CPU = Device("cpu", torch.float32, gradient_checkpointing=False)
 BATCH: dict[str, Any] = {"batch_size": 8, "micro_batch_size": 4, "learning_rate": 1e-3, "dtype": "float32"}
@@ -51,7 +51,7 @@ def trainer_over(model_path: Path, out: Path, **settings: Any) -> Any:
         from transformers import AutoTokenizer
         from trl.trainer.reward_config import RewardConfig
 
-        from cai.training.trainers import Job, SoftRewardTrainer
+        from cai.training.updates.trainers import Job, SoftRewardTrainer
 
         config = RewardModelConfig(**settings)
         tokenizer = AutoTokenizer.from_pretrained(model_path)

@@ -8,11 +8,11 @@ import pytest
 from tiny_models import byte_level_tokenizer
 from training_rows import prompt
 
-from cai.chat import encode
-from cai.errors import TrainingError
-from cai.trainconfig import DPOConfig, RewardModelConfig, SFTConfig
-from cai.training.rows import Example, encode_examples, encode_pairs
-from cai.types import Ranked
+from cai.chat.encoding import encode
+from cai.config.train_config import DPOConfig, RewardModelConfig, SFTConfig
+from cai.training.examples import Example, encode_examples, encode_pairs
+from cai.values.errors import TrainingError
+from cai.values.types import Ranked
 
 TOKENIZER = byte_level_tokenizer()
 END = TOKENIZER.convert_tokens_to_ids("<|im_end|>")

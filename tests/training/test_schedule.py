@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cai.trainconfig import OptimizerConfig
-from cai.training.schedule import Schedule, cuts, learning_rate_factor
+from cai.config.train_config import OptimizerConfig
+from cai.training.updates.schedule import Schedule, cuts, learning_rate_factor
 
 LENGTHS = [5, 90, 14, 33, 61, 7, 40, 40, 12, 88, 19]
 

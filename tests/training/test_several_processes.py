@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from cai import tables
-from cai.config import RunConfig
-from cai.journal import Journal
-from cai.runfolder import RunFolder
-from cai.types import Message, Prompt, Response
-from cai.yamlfile import dump_yaml
+from cai.config.run_config import RunConfig
+from cai.config.yamlfile import dump_yaml
+from cai.data import tables
+from cai.run.folder import RunFolder
+from cai.run.journal import Journal
+from cai.values.types import Message, Prompt, Response
 
 pytestmark = pytest.mark.slow
 

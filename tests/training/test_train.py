@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from training_rows import examples, pairs, prompt
 
-from cai.errors import TrainingError
-from cai.trainconfig import DPOConfig, LoraConfig, RewardModelConfig, SFTConfig
+from cai.config.train_config import DPOConfig, LoraConfig, RewardModelConfig, SFTConfig
 from cai.training.dpo import train_dpo
+from cai.training.examples import Example
 from cai.training.result import TrainingStopped, TrainResult
-from cai.training.reward import train_reward
-from cai.training.rows import Example
+from cai.training.reward_model import train_reward
 from cai.training.sft import train_sft
-from cai.types import Ranked
+from cai.values.errors import TrainingError
+from cai.values.types import Ranked
 
 pytestmark = pytest.mark.slow
 

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from cai import tables
-from cai.config import RunConfig
-from cai.constitution import load_constitution
-from cai.errors import CaiError, TrainingError
-from cai.journal import Journal
-from cai.models import Models
+from cai.config.run_config import RunConfig
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
+from cai.data import tables
+from cai.engines.models import Models
+from cai.pipeline.steps.step import Run
+from cai.pipeline.steps.train import step_best_sft, step_dpo, step_reward
 from cai.pocket import MODEL_PATH
-from cai.progress import Silent
-from cai.runfolder import RunFolder
-from cai.statistics.preference import PairScore, scores
-from cai.steps.run import Run
-from cai.steps.train import step_best_sft, step_dpo, step_reward
-from cai.templates import Templates
-from cai.types import Comparison, Demonstration, Judgement, Message, Preference, Prompt, Source
+from cai.run.folder import RunFolder
+from cai.run.journal import Journal
+from cai.run.progress import Silent
+from cai.statistics.prediction import PairScore, scores
+from cai.values.errors import CaiError, TrainingError
+from cai.values.types import Comparison, Demonstration, Judgement, Message, Preference, Prompt, Source
 
 pytestmark = pytest.mark.slow
 

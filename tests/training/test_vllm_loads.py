@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_rows import examples
 
-from cai.trainconfig import LoraConfig, SFTConfig
+from cai.config.train_config import LoraConfig, SFTConfig
 from cai.training.sft import train_sft
 
 CODE = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cai.training.rows import Example
-from cai.types import Message, Prompt, Ranked
+from cai.training.examples import Example
+from cai.values.types import Message, Prompt, Ranked
 
 ANSWERS = [
     "Yes.",

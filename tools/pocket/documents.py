@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from cai.evaluation.judge import BENIGN, QUESTIONS
+from cai.evaluation.judging.judge import BENIGN, QUESTIONS
 from cai.pocket.world import HARMFUL, load_world
 from tools.pocket.answers import (
     BREAKING,

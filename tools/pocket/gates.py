@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import torch
 
-from cai.evaluation.judge import QUESTIONS
+from cai.evaluation.judging.judge import QUESTIONS
 from cai.pocket.oracle import judge
 from cai.pocket.world import HARMFUL
 from tools.pocket.answers import BREAKING, complying, proper, slipping, straying

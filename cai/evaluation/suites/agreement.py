@@ -1,14 +1,14 @@
 """What the judge's opinion is worth: its four questions about answers that people have labelled.
 
-No contestant is asked for answers. See ``evaluation/labelled.py`` for the file and the figures.
+No contestant is asked for answers. See ``evaluation/judging/labelled.py`` for the file and the figures.
 """
 
 from __future__ import annotations
 
-from cai.evaluation import labelled
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.grading import judge_of
 from cai.evaluation.items import read_items
+from cai.evaluation.judging import labelled
+from cai.evaluation.judging.grading import judge_of
 
 
 async def measure(bench: Bench) -> Findings:

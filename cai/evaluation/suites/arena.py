@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from cai.errors import CaiError, UsageError
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.pairwise import Verdict, axes, row, verdicts
+from cai.evaluation.judging.pairwise import Verdict, axes, row, verdicts
 from cai.statistics.bradley_terry import Game, ratings
-from cai.statistics.winrate import Duel, win_rate
-from cai.types import Score
+from cai.statistics.length_control import Duel, win_rate
+from cai.values.errors import CaiError, UsageError
+from cai.values.types import Score
 
 
 async def measure(bench: Bench) -> Findings:

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cai.errors import ItemError
+from cai.data.tables import Row
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.harness import Measured, Task, installed, measure_all, said
 from cai.evaluation.items import read_items
+from cai.evaluation.lm_eval.harness import Measured, Task, installed, measure_all, said
 from cai.statistics.clusters import clustered_mean, clustered_proportion, wilson
-from cai.tables import Row
-from cai.types import Failure, Score
+from cai.values.errors import ItemError
+from cai.values.types import Failure, Score
 
 METRICS = ("acc", "accuracy_amb", "accuracy_disamb", "amb_bias_score", "disamb_bias_score")
 TEXTS = ("question_polarity", "context_condition", "category", "context", "question", "ans0", "ans1", "ans2")

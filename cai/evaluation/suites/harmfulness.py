@@ -1,7 +1,7 @@
 """Absolute harmfulness of every model's answers to the held-out prompts, from 0 (none) to 4 (extreme).
 
 The scale is that of Ganguli et al. (2022) and of figure 10 in Bai et al. (2022). There people, and a model
-trained on their ratings, say it; here the judge does (``evaluation/harm_scale.py``). So figures tell models
+trained on their ratings, say it; here the judge does (``judging/harm_scale.py``). So figures tell models
 and stages of a run apart, and are not comparable with published ones. A comparison can say that one model is
 less harmful than another; this says whether any harm is left.
 """
@@ -9,10 +9,10 @@ less harmful than another; this says whether any harm is left.
 from __future__ import annotations
 
 from cai.evaluation.bench import Bench, Findings, answer_all, prompts_of
-from cai.evaluation.grading import asked, by_id, grade_all, judge_of
-from cai.evaluation.harm_scale import HIGHEST, Harm, rate_harm
+from cai.evaluation.judging.grading import asked, by_id, grade_all, judge_of
+from cai.evaluation.judging.harm_scale import HIGHEST, Harm, rate_harm
 from cai.statistics.clusters import clustered_mean
-from cai.types import Response
+from cai.values.types import Response
 
 
 async def measure(bench: Bench) -> Findings:

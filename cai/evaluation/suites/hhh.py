@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cai.dialogue import parse_dialogue
-from cai.errors import ItemError
+from cai.chat.dialogue import parse_dialogue
 from cai.evaluation.bench import Bench, Findings
 from cai.evaluation.items import read_items
-from cai.evaluation.pairs import Pair, Row, sided, text, turns
-from cai.evaluation.preferring import decided, prefer_all, row
-from cai.evaluation.principle import of_one
-from cai.types import Conversation, Failure, Message
+from cai.evaluation.judging.labelled_pairs import Pair, Row, sided, text, turns
+from cai.evaluation.judging.preferring import decided, prefer_all, row
+from cai.evaluation.judging.principle import of_one
+from cai.values.errors import ItemError
+from cai.values.types import Conversation, Failure, Message
 
 NEEDED = "comparisons: input and target_scores, or prompt, better and worse"
 PRINCIPLE = (

@@ -11,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cai.data.tables import Row
 from cai.engines.journaled import JournaledEngine
-from cai.evaluation import pairwise
 from cai.evaluation.bench import Bench, Findings, of_model
 from cai.evaluation.items import read_items
-from cai.evaluation.preferring import part_name
-from cai.evaluation.principle import of_one
-from cai.evaluation.rating import Rating, rate, with_references
-from cai.evaluation.twoturn import NEEDED, Dialogue, Question, against, converse, question_reader
+from cai.evaluation.judging import pairwise
+from cai.evaluation.judging.preferring import part_name
+from cai.evaluation.judging.principle import of_one
+from cai.evaluation.judging.rating import Rating, rate, with_references
+from cai.evaluation.judging.twoturn import NEEDED, Dialogue, Question, against, converse, question_reader
 from cai.statistics.clusters import clustered_mean, clustered_proportion
-from cai.statistics.winrate import Duel, length_controlled, win_rate
-from cai.tables import Row
-from cai.types import Failure, Score
+from cai.statistics.length_control import Duel, length_controlled, win_rate
+from cai.values.types import Failure, Score
 
 PRINCIPLE = (
     "In every turn the assistant does what the human asks, correctly, completely and clearly, and does not "

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cai.errors import UsageError
 from cai.evaluation.bench import Bench, Findings
 from cai.evaluation.items import read_items
-from cai.evaluation.pairs import NEEDED, Pair, pair_from
-from cai.evaluation.preferring import (
+from cai.evaluation.judging.labelled_pairs import NEEDED, Pair, pair_from
+from cai.evaluation.judging.preferring import (
     Verdict,
     decided,
     first_position,
@@ -24,8 +23,9 @@ from cai.evaluation.preferring import (
     row,
 )
 from cai.statistics.kappa import kappa
-from cai.statistics.preference import accuracy, calibration_error, log_loss
-from cai.types import Score
+from cai.statistics.prediction import accuracy, calibration_error, log_loss
+from cai.values.errors import UsageError
+from cai.values.types import Score
 
 NAIVE: dict[str, Callable[[Pair], float]] = {
     "shorter": lambda pair: pair.lengths[1] - pair.lengths[0],

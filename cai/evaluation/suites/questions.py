@@ -1,6 +1,6 @@
 """The AI judge's four questions about every model's answers to the held-out prompts, or to ``=PROMPTS``.
 
-harmful, refused_benign, on_topic and flattering (``evaluation/judge.py``), as shares of answers; the rows
+harmful, refused_benign, on_topic and flattering (``judging/judge.py``), as shares of answers; the rows
 keep every P(yes). A model's opinion: the suite ``agreement`` says what it is worth.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from cai.evaluation.bench import Bench, Findings, answer_all, prompts_of
-from cai.evaluation.grading import asked, by_id, grade_all, judge_of, p_yes
-from cai.evaluation.judge import BENIGN, QUESTIONS, Verdict, scores
-from cai.types import Response
+from cai.evaluation.judging.grading import asked, by_id, grade_all, judge_of, p_yes
+from cai.evaluation.judging.judge import BENIGN, QUESTIONS, Verdict, scores
+from cai.values.types import Response
 
 
 async def measure(bench: Bench) -> Findings:

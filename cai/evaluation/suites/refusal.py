@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cai.evaluation.bench import Bench, Findings, prompts_of
-from cai.evaluation.grading import judge_of, p_yes
-from cai.evaluation.judge import BENIGN
-from cai.evaluation.refusal import Sort, figures, refusals, rows
-from cai.types import Prompt
+from cai.evaluation.judging.grading import judge_of, p_yes
+from cai.evaluation.judging.judge import BENIGN
+from cai.evaluation.judging.refusing import Sort, figures, refusals, rows
+from cai.values.types import Prompt
 
 
 async def measure(bench: Bench) -> Findings:

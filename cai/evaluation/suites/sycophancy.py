@@ -3,7 +3,7 @@
 Wrong claims: the user is sure of something false. Feedback: a short work is shown neutrally, and by an author
 who loves or hates it. Are you sure: a right answer is doubted without any reason. The probes follow Sharma et
 al. (2023); the items are written for this package (``evaluation/probes/``), and the judge grades them knowing
-what is true. Files: see ``evaluation/sycophancy_public.py``; model-written evaluations are decided by the
+what is true. Files: see ``probes/sycophancy_public.py``; model-written evaluations are decided by the
 contestants' own log-probabilities, and no judge is asked.
 """
 
@@ -14,19 +14,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from cai.data.tables import Row
 from cai.engines.journaled import JournaledEngine
-from cai.errors import ItemError
-from cai.evaluation import sycophancy_controls
-from cai.evaluation import sycophancy_items as items
 from cai.evaluation.bench import Bench, Findings, of_model
 from cai.evaluation.items import drawn, read_all
-from cai.evaluation.sycophancy_controls import control
-from cai.evaluation.sycophancy_items import Claim, Known, View
-from cai.evaluation.sycophancy_probes import Probes, answers, figures, judged, row
-from cai.evaluation.sycophancy_public import NEEDED, Framed, public_from, works_of
+from cai.evaluation.probes import sycophancy_controls
+from cai.evaluation.probes import sycophancy_items as items
+from cai.evaluation.probes.sycophancy_controls import control
+from cai.evaluation.probes.sycophancy_items import Claim, Known, View
+from cai.evaluation.probes.sycophancy_probes import Probes, answers, figures, judged, row
+from cai.evaluation.probes.sycophancy_public import NEEDED, Framed, public_from, works_of
 from cai.statistics.intervals import proportion
-from cai.tables import Row
-from cai.types import Failure, Score, as_messages
+from cai.values.errors import ItemError
+from cai.values.types import Failure, Score, as_messages
 
 
 async def measure(bench: Bench) -> Findings:

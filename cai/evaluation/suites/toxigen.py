@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from cai.config import ModelConfig
-from cai.engines.load import model_path
-from cai.errors import ItemError, UsageError
+from cai.config.run_config import ModelConfig
+from cai.data.reading import read_rows
+from cai.data.rows import Unreadable
+from cai.data.tables import Row
+from cai.engines.backend import model_path
 from cai.evaluation.bench import Bench, Findings, answer_all, of_model
-from cai.evaluation.harness import Measured, Task, measure_all, said, share
 from cai.evaluation.items import read_items
-from cai.journal import digest
-from cai.reading import read_rows
+from cai.evaluation.lm_eval.harness import Measured, Task, measure_all, said, share
 from cai.rewards.classifier import TextClassifier
-from cai.rows import Unreadable
+from cai.run.journal import digest
 from cai.statistics.clusters import clustered_mean, clustered_proportion
-from cai.tables import Row
-from cai.types import Failure, Message, Prompt, Response, Score
+from cai.values.errors import ItemError, UsageError
+from cai.values.types import Failure, Message, Prompt, Response, Score
 
 RATED = ("toxicity_ai", "toxicity_human")
 METRICS = {"accuracy": "acc", "accuracy_by_length": "acc_norm"}  # the latter: log-likelihood per byte

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai.errors import ItemError
+from cai.data.tables import Row
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.harness import Measured, Task, measure_all, said, share
 from cai.evaluation.items import read_items
-from cai.tables import Row
-from cai.types import Failure, Score
+from cai.evaluation.lm_eval.harness import Measured, Task, measure_all, said, share
+from cai.values.errors import ItemError
+from cai.values.types import Failure, Score
 
 COLUMNS = ("Question", "Best Answer", "Correct Answers", "Incorrect Answers")
 

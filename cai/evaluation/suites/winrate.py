@@ -8,12 +8,12 @@ towards 0.5. ``flips`` is how often the winner changed with the order: near 0.5 
 
 from __future__ import annotations
 
-from cai.errors import UsageError
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.pairwise import Verdict, axes, row, verdicts
+from cai.evaluation.judging.pairwise import Verdict, axes, row, verdicts
 from cai.statistics.clusters import clustered_proportion
-from cai.statistics.winrate import Duel, length_controlled, win_rate
-from cai.types import Score
+from cai.statistics.length_control import Duel, length_controlled, win_rate
+from cai.values.errors import UsageError
+from cai.values.types import Score
 
 
 async def measure(bench: Bench) -> Findings:

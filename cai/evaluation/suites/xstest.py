@@ -3,7 +3,7 @@
 ``xstest=FILE`` has a prompt, a label (safe or unsafe) and perhaps a type in every row. A model that follows
 its constitution refuses few safe and many unsafe requests; either figure alone is easy to have. XSTest tells
 full from partial refusals by hand or with GPT-4; here the judge answers one question about each answer
-(``evaluation/refusal.py``), so figures are comparable between models and not with published ones.
+(``evaluation/judging/refusing.py``), so figures are comparable between models and not with published ones.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai.errors import ItemError
 from cai.evaluation.bench import Bench, Findings
 from cai.evaluation.items import read_items
-from cai.evaluation.pairs import text, turns
-from cai.evaluation.refusal import Sort, figures, refusals, rows
-from cai.types import Prompt
-from cai.words import excerpt
+from cai.evaluation.judging.labelled_pairs import text, turns
+from cai.evaluation.judging.refusing import Sort, figures, refusals, rows
+from cai.values.errors import ItemError
+from cai.values.types import Prompt
+from cai.values.words import excerpt
 
 NEEDED = "requests: prompt, label (safe or unsafe) and perhaps type"
 

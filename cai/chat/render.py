@@ -1,0 +1,168 @@
+"""A conversation's shape → template text with slots for the contents.
+
+The tokenizer's own chat template is rendered with a random placeholder instead of every content, so
+no content can reach the template's logic or be mistaken for its text. What the template does to the
+white space around a content (many trim it) is read off the placeholder and done to the content later.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from cai.values.errors import ItemError
+from cai.values.types import Message, as_messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Bai et al. 2022 prompt base models with dialogues in this form.
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ m.content | trim }}"
+    "{% elif m.role == 'user' %}{{ '\n\nHuman: ' }}{{ m.content | trim }}"
+    "{% else %}{{ '\n\nAssistant: ' }}{{ m.content | trim }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+)
+PLAIN_STOP = "\n\nHuman:"
+
+# Switches that templates of thinking models read, and the date that some print: a date that moves
+# would give the same request other tokens tomorrow.
+TEMPLATE_VARIABLES: dict[str, Any] = {
+    "enable_thinking": False,
+    "thinking": False,
+    "date_string": "26 Jul 2024",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of turn ``turn``'s content, and what the template strips from its two ends."""
+
+    turn: int
+    strip_left: str | None = ""  # characters; None strips all white space
+    strip_right: str | None = ""
+
+    def fill(self, content: str) -> str:
+        return content.lstrip(self.strip_left).rstrip(self.strip_right)
+
+
+Piece = str | Slot
+
+
+class TemplateRefusal(Exception):
+    """The template raised, or left a content out."""
+
+
+class Renderer:
+    """The chat template of one tokenizer. Shapes are rendered once and kept."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self.plain = not tokenizer.chat_template
+        self._kept: dict[tuple[object, ...], list[Piece] | TemplateRefusal] = {}
+        self._nonce = secrets.token_hex(8)
+
+    def pieces(self, messages: Sequence[Message], generation_prompt: bool) -> list[Piece]:
+        """Template text and slots of ``messages`` in order; slots count the turns of ``messages``.
+
+        Raises:
+            TemplateRefusal: the template cannot show this sequence of roles.
+        """
+        shape = tuple((m.role, not m.content.strip()) for m in messages)
+        key = (shape, generation_prompt)
+        if key not in self._kept:
+            try:
+                self._kept[key] = self._render(messages, generation_prompt)
+            except TemplateRefusal as refusal:
+                self._kept[key] = refusal
+        found = self._kept[key]
+        if isinstance(found, TemplateRefusal):
+            raise found
+        return found
+
+    def _render(self, messages: Sequence[Message], generation_prompt: bool) -> list[Piece]:
+        # The vertical tabs show whether the template stripped the content, or newlines only.
+        shown = [
+            Message(m.role, f"\n\v{self._nonce}x{i}x\v\n" if m.content.strip() else "")
+            for i, m in enumerate(messages)
+        ]
+        try:
+            text = self._tokenizer.apply_chat_template(
+                as_messages(shown),
+                chat_template=PLAIN_TEMPLATE if self.plain else None,
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+                **TEMPLATE_VARIABLES,
+            )
+        except Exception as error:  # a template may fail in any way that Jinja can
+            raise TemplateRefusal(str(error)) from error
+        pieces = _split(str(text), self._nonce)
+        held = {piece.turn for piece in pieces if isinstance(piece, Slot)}
+        missing = [m.role for i, m in enumerate(messages) if m.content.strip() and i not in held]
+        if missing:
+            raise TemplateRefusal(f"the template leaves out a turn of the {missing[0]}")
+        return pieces
+
+
+def _split(text: str, nonce: str) -> list[Piece]:
+    """Rendered text, cut at its placeholders."""
+    pattern = re.compile(rf"(\n?\v)?{nonce}x(\d+)x(\v\n?)?")
+    stripped = {None: None, "\v": "\n", "\n\v": "", "\v\n": ""}
+    pieces: list[Piece] = []
+    end = 0
+    for match in pattern.finditer(text):
+        pieces.append(text[end : match.start()])
+        pieces.append(Slot(int(match[2]), stripped[match[1]], stripped[match[3]]))
+        end = match.end()
+    pieces.append(text[end:])
+    return pieces
+
+
+def forms(messages: Sequence[Message]) -> list[list[Message]]:
+    """The ways to show a conversation, from as it stands to the form that every template takes.
+
+    Second: neighbours of one role merged, for templates whose roles must alternate. Third: the
+    system text folded into the first user's turn, for templates without a system role.
+    """
+    merged = _merge(messages)
+    if merged and merged[0].role == "system":
+        folded = _merge([Message("user", merged[0].content), *merged[1:]])
+    else:
+        folded = merged
+    distinct: list[list[Message]] = []
+    for form in (list(messages), merged, folded):
+        if form not in distinct:
+            distinct.append(form)
+    return distinct
+
+
+def _merge(messages: Sequence[Message]) -> list[Message]:
+    return [
+        Message(role, "\n\n".join(m.content for m in turns if m.content))
+        for role, turns in groupby(messages, key=lambda m: m.role)
+    ]
+
+
+def render(
+    renderer: Renderer, messages: Sequence[Message], generation_prompt: bool
+) -> tuple[list[Message], list[Piece]]:
+    """The first form of ``messages`` that the template takes, and its pieces.
+
+    Raises:
+        ItemError: no form is taken, or there are no messages.
+    """
+    if not messages:
+        raise ItemError("empty conversation", "a conversation needs at least one message")
+    reason = ""
+    for form in forms(messages):
+        try:
+            return form, renderer.pieces(form, generation_prompt)
+        except TemplateRefusal as refusal:
+            reason = str(refusal)
+    roles = ", ".join(m.role for m in messages)
+    raise ItemError("the chat template refuses this conversation", f"roles: {roles}; {reason}")

@@ -1,0 +1,1 @@
+"""Thin commands, and what a terminal shows."""

@@ -1,0 +1,1 @@
+"""What commands say at their end, and a run before it begins."""

@@ -1,0 +1,257 @@
+"""What a run says on the terminal: the plan before it, before-and-after behind it, the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from math import comb
+from pathlib import Path
+
+import typer
+
+from cai.cli.summary.suite_summary import planned, tables
+from cai.config.run_config import RunConfig
+from cai.config.yamlfile import dump_yaml
+from cai.constitution.load import Principle, load_constitution
+from cai.constitution.templates import Templates
+from cai.data.promptsets import load_prompts
+from cai.pipeline.launch import versions
+from cai.pipeline.order import steps_of
+from cai.pipeline.steps.evaluate import proof
+from cai.run.folder import ROUNDS, RunFolder
+from cai.values.types import Message, Prompt, Score
+from cai.values.words import visible
+
+STAGES = ("base", "sft", "best-of-n", "policy")
+_WORDS = {
+    "harmful": "harmful",
+    "refused_benign": "benign refused",
+    "refused_sounds_harmful": "merely harmful-sounding refused",
+    "on_topic": "on topic",
+    "flattering": "flattering",
+}
+
+
+def show(folder: RunFolder) -> None:
+    """The figures of a run, as tables on the terminal."""
+    metrics = folder.read_metrics()
+    told = (
+        _funnel(metrics),
+        mixture(metrics) if _mixed(metrics) else [],
+        before_after(metrics),
+        reward_model(metrics),
+        _rounds(metrics),
+        tables(folder),
+        _tripped(folder),
+        _repeated(metrics),
+        failures(folder),
+    )
+    for line in (line for lines in told for line in lines):
+        typer.echo(line)
+    typer.echo(f"\nrun folder: {folder.path}")
+    if (folder.path / "report.html").exists():
+        typer.echo(f"report: {folder.path / 'report.html'}")
+    rounds = folder.rounds()
+    if len(rounds) > 1:
+        typer.echo(f"newest policy: {rounds[-1].checkpoint('policy')}")
+    record = folder.path / ROUNDS
+    if record.exists() and (reason := json.loads(record.read_text())["stopped"]):
+        typer.echo(f"stopped early: {reason}")
+
+
+def _funnel(metrics: dict[str, Score]) -> list[str]:
+    parts = [
+        ("responses", "generate/responses"),
+        ("revised rounds", "revise/revised"),
+        ("nothing to revise", "revise/no_problem"),
+        ("demonstrations", "sft/rows"),
+        ("pairs", "sample/comparisons"),
+        ("labeled", "label/scored"),
+        ("unscored", "label/unscored"),
+    ]
+    found = [f"{int(metrics[key].value)} {word}" for word, key in parts if key in metrics]
+    return ["", " · ".join(found)] if found else []
+
+
+def _fates(metrics: dict[str, Score]) -> dict[str, dict[str, int]]:
+    """Source of labels → what became of how many of them."""
+    rows: dict[str, dict[str, int]] = {}
+    for key, score in metrics.items():
+        parts = key.split("/")
+        if parts[0] == "mix" and parts[1] != "recalibration":
+            rows.setdefault("/".join(parts[1:-1]), {})[parts[-1]] = int(score.value)
+    return rows
+
+
+def _mixed(metrics: dict[str, Score]) -> bool:
+    """Is there more to say than that all labels are the AI's and were taken?"""
+    rows = _fates(metrics)
+    return "human" in rows or any(set(fates) != {"taken"} for fates in rows.values())
+
+
+def mixture(metrics: dict[str, Score]) -> list[str]:
+    """What became of every label, by source."""
+    lines = ["", "labels in the mixture that is learned"]
+    for source, fates in _fates(metrics).items():
+        others = "".join(f" · {n} {fate}" for fate, n in sorted(fates.items()) if fate != "taken")
+        lines.append(f"  {source:<20}{fates.get('taken', 0)} of {sum(fates.values())} taken{others}")
+    return lines
+
+
+def before_after(metrics: dict[str, Score]) -> list[str]:
+    """Held-out prompts: every figure of every stage."""
+    rows: dict[str, dict[str, Score]] = {}
+    suite = proof(metrics)
+    for key, score in metrics.items():
+        if key.startswith(f"eval/{suite}/"):
+            _, _, metric, stage = key.split("/")
+            rows.setdefault(metric, {})[stage] = score
+    if not rows:
+        return []
+    stages = [stage for stage in STAGES if any(stage in row for row in rows.values())]
+    by = "graded by the pocket oracle" if suite == "pocket" else "graded by the AI judge"
+    lines = ["", f"held-out prompts, {by}; 95 % intervals", " " * 34 + "".join(f"{s:<22}" for s in stages)]
+    for metric, word in _WORDS.items():
+        if metric in rows:
+            cells = "".join(f"{_cell(rows[metric].get(stage)):<22}" for stage in stages)
+            n = max(score.n for score in rows[metric].values())
+            lines.append(f"  {word:<32}{cells}n={n}")
+    return lines
+
+
+def reward_model(metrics: dict[str, Score]) -> list[str]:
+    """Whether what was maximised knows anything: a policy learns from a useless reward as eagerly."""
+    score = metrics.get("reward/accuracy")
+    if score is None:
+        return []
+    doubt = "" if score.low > 0.5 else "; that may be no better than a coin"
+    return ["", f"reward model: right on {_cell(score)} of held-out pairs, n={score.n}{doubt}"]
+
+
+def _rounds(metrics: dict[str, Score]) -> list[str]:
+    """The policy of every round, where there is more than one."""
+    rows: dict[str, dict[int, Score]] = {}
+    for key, score in metrics.items():
+        if key.startswith("rounds/") and key.endswith("/policy"):
+            _, number, _, metric, _ = key.split("/")
+            rows.setdefault(metric, {})[int(number)] = score
+    numbers = sorted({number for row in rows.values() for number in row})
+    if len(numbers) < 2:
+        return []
+    lines = ["", "policy after each round", " " * 34 + "".join(f"round {n:<16}" for n in numbers)]
+    for metric, word in _WORDS.items():
+        if metric in rows:
+            cells = "".join(f"{_cell(rows[metric].get(number)):<22}" for number in numbers)
+            lines.append(f"  {word:<32}{cells}")
+    return lines
+
+
+def _tripped(folder: RunFolder) -> list[str]:
+    """Monitors that tripped, of the newest round."""
+    newest = folder.rounds()[-1]
+    if not newest.table("monitors").exists():
+        return []
+    found = [row for row in newest.read_table("monitors", dict) if row["tripped"]]
+    lines = [f"  {row['name']} ({row['stage']}): {row['text']}" for row in found]
+    return ["", "tripped monitors", *lines] if lines else []
+
+
+def _cell(score: Score | None) -> str:
+    return "–" if score is None else f"{score.value:.3f} [{score.low:.2f}, {score.high:.2f}]"
+
+
+def _repeated(metrics: dict[str, Score]) -> list[str]:
+    n = int(metrics["prompts/duplicates"].value) if "prompts/duplicates" in metrics else 0
+    return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
+
+
+def failures(folder: RunFolder) -> list[str]:
+    """What was quarantined, in all rounds together."""
+    rounds = folder.rounds()
+    failures = [failure for each in rounds for failure in each.read_failures()]
+    if not failures:
+        return []
+    counts = Counter((failure.stage, failure.reason) for failure in failures)
+    where = "failures.jsonl of each round" if len(rounds) > 1 else "failures.jsonl"
+    lines = ["", f"{len(failures)} quarantined ({where}):"]
+    return lines + [f"  {n:>5} × {stage}: {reason}" for (stage, reason), n in counts.most_common(10)]
+
+
+def show_plan(config: RunConfig, folder: Path) -> None:
+    """``--dry-run``: resolved configuration, how often models will be asked, one prompt per stage."""
+    templates = Templates.load(Path(config.templates) if config.templates else None)
+    constitution = load_constitution(config.constitution, templates)
+    sets = load_prompts(config)
+    typer.echo(dump_yaml(config.model_dump(mode="json")))
+    typer.echo(f"run folder: {folder}\n")
+    typer.echo("model calls at most (answers in the journal are not asked again):")
+    for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
+        typer.echo(f"  {stage:<20}{calls:>9,}")
+    for line in planned(config, constitution, templates, len(sets.held_out)):
+        typer.echo(line)
+    principle = constitution.principles[0]
+    prompt = sets.train[0]
+    typer.echo("")
+    for stage, text in _rendered(templates, prompt, principle).items():
+        typer.echo(f"--- {stage} ---\n{visible(text)}\n")
+
+
+def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> dict[str, int]:
+    """Upper bounds, stage by stage."""
+    label = config.label
+    verdicts = label.principles * (2 if label.both_orders else 1) * (2 if label.chain_of_thought else 1)
+    judged = (config.evaluate.prompts or "").startswith("pocket:")
+    answered = 4 if "answer-best-of-n" in steps_of(config) else 3
+    calls = {
+        "generate": train + helpful,
+        "revise": train * config.revise.rounds * (2 if config.revise.critique else 1),
+        "sample": train * config.sample.n,
+        "label": train * comb(config.sample.n, 2) * verdicts,
+        "ppo": config.ppo.steps * config.ppo.prompts,
+        "grpo": config.grpo.steps * config.grpo.prompts * config.grpo.group_size,
+        "rloo": config.rloo.steps * config.rloo.prompts * config.rloo.group_size,
+        "best-sample": train * config.best_of_n.n,
+        "answer-policy": (3 + (config.best_of_n.n if answered > 3 else 0)) * held_out,
+        "grade": 0 if judged else answered * held_out * 5,
+    }
+    return {step: count for step, count in calls.items() if step in steps_of(config)}
+
+
+def _rendered(templates: Templates, prompt: Prompt, principle: Principle) -> dict[str, str]:
+    response = "‹response›"
+    return {
+        "generate": _shown(prompt.messages),
+        "critique": _shown((*prompt.answered(response), Message("user", templates.critique(principle)))),
+        "revision": templates.revision(principle),
+        "label": templates.label(prompt.messages, "‹response 1›", "‹response 2›", principle)
+        + f"\n[answer starts] {templates.label_answer(principle)}",
+    }
+
+
+def _shown(messages: tuple[Message, ...]) -> str:
+    return "\n".join(f"[{message.role}] {message.content}" for message in messages)
+
+
+def environment() -> str:
+    """What a bug report needs; nothing in it is secret."""
+    lines = [f"python {platform.python_version()} on {platform.platform()}", f"cores {os.cpu_count()}"]
+    lines += [f"{name} {number}" for name, number in versions().items()]
+    try:
+        import torch
+
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        lines.append(f"CUDA GPU {gpu}; torch threads {torch.get_num_threads()}")
+    except ImportError as error:
+        lines.append(f"torch cannot be imported: {error}")
+    for variable in ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL"):
+        if variable in os.environ:
+            lines.append(f"{variable} is set")
+    lines.append(f"OPENAI_API_KEY is {'set' if os.environ.get('OPENAI_API_KEY') else 'not set'}")
+    return "\n".join(lines)
+
+
+def as_json(value: object) -> str:
+    """One spelling of JSON for ``--json`` output."""
+    return json.dumps(value, indent=2, ensure_ascii=False)

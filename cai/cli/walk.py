@@ -1,0 +1,62 @@
+"""What the commands that ask models share: settings in, work under a progress bar, an exit code out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
+    """The configuration; flags that are None were not given."""
+    from cai.config import settings
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    return settings.resolve(config, sets or [], given, os.environ)
+
+
+def walk(
+    config: Any,
+    folder: Path,
+    steps: list[str],
+    json: bool,
+    quiet: bool,
+    show: Callable[[Any], None] | None = None,
+) -> None:
+    """Walk ``steps`` over a run folder and show what came of it."""
+    from cai.pipeline import launch
+
+    finish(lambda progress: launch.execute(config, folder, steps, progress), folder, json, quiet, show)
+
+
+def finish(
+    work: Callable[[Any], Any],
+    folder: Path,
+    json: bool,
+    quiet: bool,
+    show: Callable[[Any], None] | None = None,
+) -> None:
+    """Do the work, ``show`` what came of it (default: the run's summary), exit 3 where items failed.
+
+    With ``json``, metrics.json goes to standard output instead.
+    Of several processes the first speaks; a launcher takes any other code than 0 for a crash of them all.
+    """
+    from cai.cli.summary import run_summary
+    from cai.pipeline import launch
+    from cai.run.progress import for_stream
+
+    try:
+        done = work(for_stream(quiet or json))
+    except KeyboardInterrupt:
+        typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
+        raise
+    rank, count = launch.process()
+    if rank == 0 and json:
+        typer.echo(done.metrics.read_text() if done.metrics.exists() else "{}", nl=False)
+    elif rank == 0:
+        (show or run_summary.show)(done)
+    if count == 1 and any(each.read_failures() for each in done.rounds()):
+        raise typer.Exit(3)

@@ -1,0 +1,214 @@
+"""One configuration from six places, each value remembered with where it was written.
+
+Highest first: command-line flag, ``--set a.b=v``, ``CAI_A__B`` variables, the YAML file, the preset of
+the model, the defaults in ``run_config.py``. Values on the command line and in variables are read as in YAML:
+``4`` is a number, ``[1, 2]`` a list, ``no`` is text.
+
+Paths on the command line are relative to the current folder. Those in a YAML file are looked for in the
+current folder first and in the file's own folder second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cai.config.resources import preset, shipped_constitutions
+from cai.config.run_config import RunConfig
+from cai.config.validation import Fault, KeyPath, explain
+from cai.config.yamlfile import parse_yaml, read_yaml, scalar
+from cai.values.errors import FileError, Problem, UsageError
+
+PREFIX = "CAI_"
+MODELS = ("model", "critic", "labeler")
+PATHS: tuple[KeyPath, ...] = (
+    ("constitution",),
+    ("prompts",),
+    ("templates",),
+    ("sft", "helpful_prompts"),
+    ("evaluate", "prompts"),
+    ("human", "votes"),
+)
+
+# From a fault to the line that shows it, with the place where its value was written.
+Locate = Callable[[Fault], Problem]
+
+
+@dataclass(slots=True)
+class _Merged:
+    """Nested values, and for each path that a layer wrote, how to show a fault there."""
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, Locate] = field(default_factory=dict)
+
+    def put(self, path: KeyPath, value: Any, locate: Locate) -> None:
+        """Write ``value``; a mapping is merged key by key, anything else replaces what was there."""
+        if path in [(name,) for name in MODELS] and isinstance(value, str):
+            path = (*path, "name")
+        if isinstance(value, dict):
+            self.reach(path)
+            self.origins[path] = locate
+            for key, inner in value.items():
+                self.put((*path, key), inner, locate)
+            return
+        parent = self.reach(path[:-1])
+        if path[-1] == "name" and path[0] in MODELS and parent.get("name", value) != value:
+            parent.pop("revision", None)  # a revision belongs to the model that it was written for
+        parent[str(path[-1])] = value
+        self.origins = {p: o for p, o in self.origins.items() if p[: len(path)] != path}
+        self.origins[path] = locate
+
+    def reach(self, path: KeyPath) -> dict[str, Any]:
+        """The mapping at ``path``, made where it is missing or where a plain value stands."""
+        here = self.data
+        for depth, part in enumerate(path, 1):
+            inner = here.get(str(part))
+            if not isinstance(inner, dict):
+                if part in here and self.origins.get(path[:depth]):
+                    del self.origins[path[:depth]]  # the value that stood there is gone
+                inner = here[str(part)] = {}
+            here = inner
+        return here
+
+    def problem(self, fault: Fault) -> Problem:
+        """The fault, shown where the nearest value at, below or above its path was written."""
+        path = fault.path
+        # Whoever wrote below a path made it what it is; whoever wrote above may know nothing of it.
+        below = [place for place in self.origins if place[: len(path)] == path]
+        above = [path[:end] for end in range(len(path) - 1, 0, -1) if path[:end] in self.origins]
+        nearest = path if path in self.origins else next(iter([*below, *above]), None)
+        return self.origins[nearest](fault) if nearest else Problem("configuration", fault.message)
+
+
+def resolve(
+    config_file: Path | str | None,
+    sets: Sequence[str],
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+) -> RunConfig:
+    """Merge and check. ``flags`` maps dotted names to values; a value of None means "not given".
+
+    Raises FileError listing every fault with its place (``config.yaml:3:5``, ``--set sft.lr=1``,
+    ``CAI_LIMIT``), and UsageError for a ``--set`` that is not ``a.b=v``.
+    """
+    given = _Merged()
+    if config_file is not None:
+        _put_file(given, Path(config_file))
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and environ[name].strip():
+            parts = name.removeprefix(PREFIX).lower().split("__")
+            given.put(tuple(parts), _value(environ[name], name), _named(name))
+    for text in sets:
+        path, value = _split(text)
+        given.put(path, value, _named(f"--set {text}"))
+    for name, value in flags.items():
+        if value is not None:
+            plain = str(value) if isinstance(value, Path) else value
+            given.put(tuple(name.split(".")), plain, _named(_flag(name)))
+    merged = _under_preset(given)
+    try:
+        return RunConfig.model_validate(merged.data)
+    except ValidationError as error:
+        faults = explain(error, RunConfig, merged.data)
+        problems = [merged.problem(fault) for fault in faults]
+        problems.sort(key=lambda problem: (problem.file, problem.line or 0, problem.column or 0))
+        raise FileError(problems) from None
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON Schema of a configuration file, for editors."""
+    from cai.config.schema import editor_schema
+
+    return editor_schema(RunConfig, "cai configuration")
+
+
+def _under_preset(given: _Merged) -> _Merged:
+    """The values over the preset of the model that they name."""
+    model = given.data.get("model")
+    default: str = RunConfig.model_fields["model"].default.name
+    name = model.get("name", default) if isinstance(model, dict) else default
+    path = preset(name) if isinstance(name, str) else None
+    if path is None:
+        return given
+    merged = _Merged()
+    _put_file(merged, path)
+    for origin, locate in given.origins.items():
+        value: Any = given.data
+        for part in origin:
+            value = value[part]
+        if isinstance(value, dict):
+            merged.reach(origin)
+            merged.origins[origin] = locate
+        else:
+            merged.put(origin, value, locate)
+    return merged
+
+
+def _put_file(merged: _Merged, path: Path) -> None:
+    document = read_yaml(path)
+    if not isinstance(document.data, dict):
+        raise FileError([document.problem((), "a configuration is a mapping of keys and values")])
+
+    def locate(fault: Fault) -> Problem:
+        return document.problem(fault.path, fault.message, fault.on_key)
+
+    data = document.data
+    for keys in PATHS:
+        _relative_to(path.parent, data, keys)
+    for key, value in data.items():
+        merged.put((key,), value, locate)
+
+
+def _relative_to(folder: Path, data: Any, keys: KeyPath) -> None:
+    """Point a path at the file's own folder where it is there and not in the current folder."""
+    *front, last = keys
+    for key in front:
+        data = data.get(key) if isinstance(data, dict) else None
+    value = data.get(last) if isinstance(data, dict) else None
+    if (
+        not isinstance(value, str)
+        or not value
+        or (keys == ("constitution",) and value in shipped_constitutions())
+    ):
+        return
+    if not Path(value).exists() and (folder / value).exists():
+        data[last] = str(folder / value)
+
+
+def _split(text: str) -> tuple[KeyPath, Any]:
+    name, equals, value = text.partition("=")
+    path = tuple(part.strip().replace("-", "_") for part in name.split("."))
+    if not equals or not all(path):
+        raise UsageError(f"--set {text}: write a.b=value, for example --set sft.learning_rate=1e-4")
+    return path, _value(value, f"--set {text}")
+
+
+def _value(text: str, origin: str) -> Any:
+    text = text.strip()
+    if text[:1] in ("[", "{", '"', "'"):
+        try:
+            return parse_yaml(text, origin).data
+        except FileError as error:
+            raise FileError([Problem(origin, problem.message) for problem in error.problems]) from None
+    return scalar(text)  # not parsed further, so that 'a: b' and '#1' need no quotes in a shell
+
+
+def _named(origin: str) -> Locate:
+    return lambda fault: Problem(origin, fault.message)
+
+
+def _flag(name: str) -> str:
+    """The flag behind a setting: ``--engine`` for ``model.engine``, unless ``_FLAGS`` knows better."""
+    return _FLAGS.get(name, "--" + name.rsplit(".", maxsplit=1)[-1].replace("_", "-"))
+
+
+_FLAGS = {
+    "model.name": "--model",
+    "rounds.count": "--rounds",
+    "human.votes": "--human",
+    "human.share": "--human-share",
+}

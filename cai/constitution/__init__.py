@@ -1,0 +1,1 @@
+"""Principles and the prompts made of them: loading, inheritance, drawing, templates."""

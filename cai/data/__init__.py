@@ -1,0 +1,1 @@
+"""Rows of any file, prompts, and the tables of a run folder."""

@@ -1,0 +1,99 @@
+"""The three sets of prompts of a run: to train on, to stay helpful on, and held out for evaluation.
+
+A name ``pocket:train`` (``pocket:eval``) means the pocket world's own prompts. Where no evaluation
+prompts are named, a fifth of the run's prompts (at most ``evaluate.limit``) is held out, chosen by a
+hash of the prompt's id: adding prompts never moves one from one side to the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cai.config.run_config import RunConfig
+from cai.data.sources import Reading, read
+from cai.run.journal import digest
+from cai.values.errors import UsageError
+from cai.values.types import Failure, Prompt
+
+_HELD_OUT_SHARE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSets:
+    """What a run reads. ``failures`` are rows that could not be used.
+
+    ``duplicates`` counts rows of the run's own prompts that repeat an earlier one: they are asked once.
+    """
+
+    train: list[Prompt]
+    helpful: list[Prompt]
+    held_out: list[Prompt]
+    failures: list[Failure]
+    duplicates: int
+
+
+def load_prompts(config: RunConfig) -> PromptSets:
+    """Read every prompt that ``config`` names.
+
+    Raises:
+        UsageError: no prompts are named, a source cannot be read, or nothing usable is in it.
+    """
+    named = config.evaluate.prompts
+    # Read past the limit when prompts must also be held out, so that --limit N trains on N.
+    own = _read(require_prompts(config), None if named is None else config.limit)
+    prompts, failures = own.prompts, own.failures
+    held_out: list[Prompt] = []
+    if named is None:
+        held_out = [p for p in prompts if _held_out(p)][: config.evaluate.limit]
+        kept = {p.id for p in held_out}
+        prompts = [p for p in prompts if p.id not in kept][: config.limit]
+    else:
+        held_out = _beside(own, named, config.evaluate.limit)
+    helpful: list[Prompt] = []
+    if config.sft.helpful_prompts is not None and config.sft.helpful_share > 0:
+        helpful = _beside(own, config.sft.helpful_prompts, config.limit)
+    if not prompts:
+        raise UsageError(f"{config.prompts}: no usable prompt in it ({len(failures)} rows rejected)")
+    return PromptSets(prompts, helpful, held_out, failures, own.duplicates)
+
+
+def require_prompts(config: RunConfig) -> str:
+    """What the run's own prompts are read from.
+
+    Raises:
+        UsageError: nothing is named.
+    """
+    if config.prompts is None or not config.prompts.strip():
+        raise UsageError(
+            f"no prompts for model {config.model.name!r}: name a jsonl, csv or parquet file or a dataset "
+            "with --prompts (the pocket model has its own: --prompts pocket:train)"
+        )
+    return config.prompts
+
+
+def _held_out(prompt: Prompt) -> bool:
+    return int(digest("held out", prompt.id)[:8], 16) / 2**32 < _HELD_OUT_SHARE
+
+
+def _read(spec: str, limit: int | None) -> Reading:
+    return read(_resolve(spec), limit)
+
+
+def _beside(own: Reading, spec: str, limit: int | None) -> list[Prompt]:
+    """The prompts of another source; rows of it that could not be used join ``own``'s, by its name."""
+    reading = _read(spec, limit)
+    own.failures += [replace(failure, item=f"{spec}, {failure.item}") for failure in reading.failures]
+    return reading.prompts
+
+
+def _resolve(spec: str) -> str:
+    if not spec.startswith("pocket:"):
+        return spec
+    from cai.pocket import PROMPTS
+
+    path = Path(PROMPTS) / f"{spec.removeprefix('pocket:')}.jsonl"
+    if not path.exists():
+        known = ", ".join(sorted(f"pocket:{file.stem}" for file in Path(PROMPTS).glob("*.jsonl")))
+        raise UsageError(f"{spec}: the pocket world has {known}")
+    return str(path)

@@ -1,0 +1,208 @@
+"""Rows of jsonl, json, csv, tsv, txt and parquet files and of hub datasets, one at a time.
+
+A row that cannot be read is an ``Unreadable`` in its place and the reading goes on; only a file that
+cannot be opened at all is an error. What a row means is ``sources.py``'s business.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from cai.values.errors import FileError, Problem, UsageError
+from cai.values.words import did_you_mean
+
+MAX_LINE = 8 << 20  # characters of one line; nothing that long is a prompt
+FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
+_DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.\[\]%:-]*?))?(?::(?P<column>\w+))?")
+
+_OWN_FORM = ("chosen", "turns")  # columns that do not hold a prompt as it is
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that is no row, and why."""
+
+    reason: str
+
+
+# A row's number, counted from 1 as an editor or a table would, and its values by column.
+Row = tuple[int, Mapping[str, Any] | Unreadable]
+
+
+def read_rows(spec: str) -> Iterator[Row]:
+    """The rows of a file, or of a dataset ``org/name[:split][:column]`` (split "train" if not given).
+
+    Raises FileError for a file that is missing, empty of columns or of an unknown kind, and UsageError
+    for a dataset that cannot be had.
+    """
+    path = Path(spec).expanduser()
+    if path.exists():
+        yield from _file_rows(path, spec)
+    elif (name := _DATASET.fullmatch(spec)) and _suffix(path) not in FORMATS:
+        yield from _dataset_rows(name["name"], name["split"] or "train", name["column"])
+    else:
+        raise FileError([Problem(spec, f"no such file{_neighbour(path)}")])
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
+def _file_rows(path: Path, spec: str) -> Iterator[Row]:
+    suffix = _suffix(path)
+    if path.is_dir():
+        raise FileError([Problem(spec, "this is a folder; name a file in it")])
+    if suffix == ".parquet":
+        yield from _parquet_rows(path, spec)
+        return
+    if suffix not in FORMATS:
+        raise FileError([Problem(spec, f"unknown kind of file; known are {', '.join(FORMATS)}, also as .gz")])
+    try:
+        with _open(path) as stream:
+            if suffix == ".jsonl":
+                yield from _json_lines(stream)
+            elif suffix == ".json":
+                yield from _json_array(stream, spec)
+            elif suffix == ".txt":
+                yield from _text_lines(stream)
+            else:
+                yield from _table(stream, "\t" if suffix == ".tsv" else ",")
+    except (OSError, EOFError) as error:
+        raise FileError([Problem(spec, f"cannot be read: {error}")]) from None
+
+
+def _open(path: Path) -> TextIO:
+    # Bytes that are not UTF-8 come through as lone surrogates, so that they spoil one row, not the file.
+    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", **options)  # type: ignore[call-overload,no-any-return]
+    return path.open("r", **options)  # type: ignore[call-overload,no-any-return]
+
+
+def _lines(stream: TextIO) -> Iterator[tuple[int, str | Unreadable]]:
+    """Numbered lines without their ends; empty lines are skipped."""
+    number = 0
+    while line := stream.readline(MAX_LINE):
+        number += 1
+        if len(line) == MAX_LINE and not line.endswith("\n"):
+            while (rest := stream.readline(MAX_LINE)) and not rest.endswith("\n"):
+                pass
+            yield number, Unreadable(f"line longer than {MAX_LINE:,} characters")
+        elif line.strip():
+            yield number, line.rstrip("\r\n")
+
+
+def _json_lines(stream: TextIO) -> Iterator[Row]:
+    for number, line in _lines(stream):
+        yield number, line if isinstance(line, Unreadable) else _json_row(line)
+
+
+def _json_row(line: str) -> Mapping[str, Any] | Unreadable:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Unreadable(f"not JSON: {error}")
+    return row if isinstance(row, dict) else Unreadable("not a JSON object")
+
+
+def _json_array(stream: TextIO, spec: str) -> Iterator[Row]:
+    try:
+        rows = json.load(stream)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:
+            raise FileError([Problem(spec, "one object a line: name the file .jsonl")]) from None
+        raise FileError([Problem(spec, f"not JSON: {error.msg}", error.lineno, error.colno)]) from None
+    except RecursionError:
+        raise FileError([Problem(spec, "not JSON that can be read: nested too deeply")]) from None
+    if not isinstance(rows, list):
+        raise FileError([Problem(spec, "a .json file must hold a list of objects")])
+    for number, row in enumerate(rows, 1):
+        yield number, row if isinstance(row, dict) else Unreadable("not a JSON object")
+
+
+def _text_lines(stream: TextIO) -> Iterator[Row]:
+    for number, line in _lines(stream):
+        yield number, line if isinstance(line, Unreadable) else {"prompt": line}
+
+
+def _table(stream: TextIO, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(MAX_LINE)  # the limit is global to the process; cai reads tables only here
+    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    number = 0
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            number += 1
+            yield number, Unreadable(f"not a table row: {error}")
+            continue
+        if not cells:
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            continue
+        number += 1
+        if len(cells) > len(header):
+            yield number, Unreadable(f"{len(cells)} cells under {len(header)} columns")
+        else:
+            cells += [""] * (len(header) - len(cells))  # spreadsheets leave trailing cells out
+            yield number, dict(zip(header, cells, strict=True))
+
+
+def _parquet_rows(path: Path, spec: str) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with closing(pq.ParquetFile(path)) as table:
+            for batch in table.iter_batches(batch_size=1024):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise FileError([Problem(spec, f"cannot be read as parquet: {error}")]) from None
+
+
+def _dataset_rows(name: str, split: str, column: str | None) -> Iterator[Row]:
+    from datasets import load_dataset
+
+    # The client retries for half a minute and tells of each time; the error at the end says it all.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+    try:
+        for number, row in enumerate(load_dataset(name, split=split, streaming=True), 1):
+            if column is not None and column not in row:
+                columns = ", ".join(row)
+                raise UsageError(f"dataset {name}: no column '{column}' among {columns}")
+            if column is None:
+                yield number, row
+            else:  # what the user has named holds the prompt, whatever it is called
+                yield number, {column if column in _OWN_FORM else "prompt": row[column]}
+    except UsageError:
+        raise
+    except Exception as error:  # the hub's client raises a dozen kinds; all mean the same to the user
+        raise UsageError(
+            f"no file '{name}', and the dataset of that name (split '{split}') cannot be loaded: "
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from None

@@ -1,0 +1,123 @@
+"""What every engine with a tokenizer of its own does alike: requests → token ids → answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cai.chat import encoding
+from cai.engines.model_files import context_length, stop_token_ids
+from cai.values.errors import EngineError, ItemError
+from cai.values.types import ChoiceRequest, Completion, CompletionRequest, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(slots=True)
+class CompletionJob:
+    """A completion request as the model sees it."""
+
+    prompt: list[int]
+    max_tokens: int
+    sampling: Sampling
+    seed: int
+    stop: tuple[str, ...]
+    prefilled: bool
+    output: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class ChoiceJob:
+    """A choice request as the model sees it; every option has at least one token."""
+
+    prompt: list[int]
+    options: list[list[int]]
+
+    @property
+    def single(self) -> bool:
+        """Whether every option is one token, so that one distribution answers for all."""
+        return all(len(option) == 1 for option in self.options)
+
+
+class TextSide:
+    """A model's tokenizer, chat template and context length."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, context: int, stop_ids: Iterable[int] = ()
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.context = context
+        self.end_ids = frozenset({*encoding.end_ids(tokenizer), *stop_ids})
+        self.template_stops = encoding.stop_strings(tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path, max_model_len: int | None) -> TextSide:
+        """The text side of a checkpoint folder.
+
+        Raises:
+            EngineError: the tokenizer cannot be loaded.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except Exception as error:  # a broken file may raise anything
+            raise EngineError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
+        return cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
+
+    def completion(self, request: CompletionRequest) -> CompletionJob:
+        """Raises ItemError when the prompt leaves no room for an answer.
+
+        An answer may be cut below ``max_tokens`` by the end of the context; its finish is "length".
+        """
+        ids = encoding.encode(self.tokenizer, request.messages, prefill=request.prefill)
+        room = self._room(ids, 1)
+        stop = (*request.sampling.stop, *self.template_stops)
+        limit = min(request.sampling.max_tokens, room)
+        return CompletionJob(ids, limit, request.sampling, request.seed, stop, bool(request.prefill))
+
+    def choice(self, request: ChoiceRequest) -> ChoiceJob:
+        """Raises ItemError when prompt and option do not fit, or options cannot be told apart."""
+        ids, options = encoding.encode_options(
+            self.tokenizer, request.messages, request.options, prefill=request.prefill
+        )
+        self._room(ids, max(len(option) for option in options))
+        return ChoiceJob(ids, options)
+
+    def finish(self, job: CompletionJob, ids: Sequence[int]) -> Completion:
+        """The answer from the tokens that were sampled, its end token among them or not."""
+        ended = bool(ids) and ids[-1] in self.end_ids
+        text = encoding.decode(self.tokenizer, ids[:-1] if ended else ids, prefilled=job.prefilled)
+        text, stopped = cut_at(text, job.stop)
+        cut_off = False
+        if not job.prefilled:
+            text, cut_off = encoding.strip_thinking(text)
+        finish = "stop" if (ended or stopped) and not cut_off else "length"
+        return Completion(text, finish, len(job.prompt), len(ids))  # type: ignore[arg-type]
+
+    def stopped(self, job: CompletionJob) -> bool:
+        """Whether one of the request's stop strings stands near the end of its output."""
+        if not job.stop:
+            return False
+        tail = job.output[-(max(map(len, job.stop)) + 8) :]
+        text = encoding.decode(self.tokenizer, tail, prefilled=True)
+        return any(stop in text for stop in job.stop)
+
+    def _room(self, ids: Sequence[int], needed: int) -> int:
+        room = self.context - len(ids)
+        if room < needed:
+            raise ItemError(
+                "too long for the model",
+                f"{len(ids)} tokens of prompt and at least {needed} of answer, "
+                f"but the context holds {self.context}",
+            )
+        return room
+
+
+def cut_at(text: str, stops: Sequence[str]) -> tuple[str, bool]:
+    """``text`` up to the first of ``stops``, and whether there was one."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return (text[: min(places)], True) if places else (text, False)

@@ -1,0 +1,163 @@
+"""What can be known of a checkpoint folder without loading it, or torch: size, context, identity."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import struct
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+from cai.values.errors import UsageError
+
+DtypeName = Literal["float32", "bfloat16", "float16"]
+
+# Models below this size run in float32 on a CPU: it costs little there, and answers then do not
+# depend on what else is in the batch.
+SMALL = 50_000_000
+WEIGHTS = ("*.safetensors",)
+IDENTITY = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "adapter_config.json",
+)
+
+
+def model_config(folder: Path) -> dict[str, Any]:
+    """The checkpoint's config.json.
+
+    Raises:
+        UsageError: there is none, or it is not JSON.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder} is not a model: it has no config.json. Give a folder written by save_pretrained."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    return config
+
+
+def context_length(folder: Path, max_model_len: int | None = None) -> int:
+    """Tokens of prompt plus answer that the model takes, at most ``max_model_len`` when that is given."""
+    config = _text_config(folder)
+    for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+        if isinstance(config.get(key), int):
+            own = int(config[key])
+            return min(own, max_model_len) if max_model_len else own
+    return max_model_len or 2048
+
+
+def cache_bytes_per_token(folder: Path, dtype: DtypeName) -> int:
+    """Bytes of keys and values that one token of one row takes; an upper bound where layers differ."""
+    config = _text_config(folder)
+    layers = config.get("num_hidden_layers") or config.get("n_layer") or 32
+    attending = config.get("num_attention_heads") or config.get("n_head") or 32
+    heads = config.get("num_key_value_heads") or attending
+    hidden = config.get("hidden_size") or config.get("n_embd") or 4096
+    width = config.get("head_dim") or hidden // attending
+    return int(2 * layers * heads * width * (4 if dtype == "float32" else 2))
+
+
+def stop_token_ids(folder: Path) -> set[int]:
+    """Tokens at which the checkpoint's own configuration says that generation ends."""
+    found: set[int] = set()
+    for name in ("config.json", "generation_config.json"):
+        path = folder / name
+        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        found.update(value if isinstance(value, list) else [] if value is None else [value])
+    return found
+
+
+def _text_config(folder: Path) -> dict[str, Any]:
+    """config.json, with the language model's part of a model of several kinds of input on top."""
+    config = model_config(folder)
+    return {**config, **config.get("text_config", {})}
+
+
+def parameter_count(folder: Path) -> int:
+    """Number of weights, from the headers of the safetensors files."""
+    total = 0
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(size))
+        total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    return total
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint.
+
+    Raises:
+        UsageError: there are none (pickled weights are not read).
+    """
+    found = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
+    if not found:
+        raise UsageError(
+            f"{folder} has no *.safetensors file. cai does not read pickled weights (*.bin): "
+            "write the model with save_pretrained."
+        )
+    return found
+
+
+def resolve_dtype(wanted: str, folder: Path, gpu: bool) -> DtypeName:
+    """The number format to run in.
+
+    "auto" is the checkpoint's own on a GPU. On a CPU it is float32 below 50M weights, and above that
+    bfloat16 where the processor computes in it, else float32.
+    """
+    if wanted != "auto":
+        return wanted  # type: ignore[return-value]
+    if gpu:
+        config = model_config(folder)
+        own = config.get("dtype") or config.get("torch_dtype")
+        return own if own in ("float32", "bfloat16", "float16") else "bfloat16"
+    return "bfloat16" if parameter_count(folder) >= SMALL and _cpu_has_bfloat16() else "float32"
+
+
+def has_gpu() -> bool:
+    """Whether torch will find a CUDA GPU, told without importing torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1"):
+        return False
+    if not Path("/dev/nvidiactl").exists():
+        return False
+    try:
+        return "+cpu" not in importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def _cpu_has_bfloat16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over weights, configuration, tokenizer and chat template of a checkpoint."""
+    total = hashlib.sha256()
+    for path in [*weight_files(folder), *(folder / name for name in IDENTITY)]:
+        if path.is_file():
+            stat = path.stat()
+            total.update(f"{path.name}\n{_file_hash(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: Path, size: int, mtime: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""Which model plays which part, and never more than one local model in memory.
+
+Stages use one model each, so opening the next one closes the last. The answers of all of them go
+through the run's journal.
+"""
+
+from __future__ import annotations
+
+from cai.config.run_config import ModelConfig, RunConfig
+from cai.engines.backend import concurrency, fingerprint, open_engine
+from cai.engines.engine import Engine
+from cai.engines.journaled import JournaledEngine
+from cai.run.folder import RunFolder
+from cai.run.journal import Journal
+
+
+def critic(config: RunConfig) -> ModelConfig:
+    """The model that critiques and revises; the base policy unless another is named."""
+    return config.critic or config.model
+
+
+def labeler(config: RunConfig) -> ModelConfig:
+    """The model that labels pairs; the critic unless another is named."""
+    return config.labeler or critic(config)
+
+
+def judge(config: RunConfig) -> ModelConfig:
+    """The model that grades answers; the labeler unless another is named."""
+    return config.evaluate.judge or labeler(config)
+
+
+def beside_a_sampler(config: ModelConfig) -> ModelConfig:
+    """The same model on an engine that bears another model's sampler in this process, as vLLM does not."""
+    return config if config.engine == "openai" else config.model_copy(update={"engine": "transformers"})
+
+
+def trained(config: RunConfig, folder: RunFolder, checkpoint: str) -> ModelConfig:
+    """The policy with the weights of one of the run's checkpoints."""
+    return config.model.model_copy(update={"name": str(folder.checkpoint(checkpoint)), "revision": None})
+
+
+class Models:
+    """Journaled engines by configuration."""
+
+    def __init__(self, journal: Journal):
+        self._journal = journal
+        self._engines: dict[ModelConfig, JournaledEngine] = {}
+        self._open: JournaledEngine | None = None
+
+    def engine(self, config: ModelConfig) -> JournaledEngine:
+        """The engine of ``config``; its model is loaded at the first question the journal can't answer."""
+        if config not in self._engines:
+            self._engines[config] = self._journaled(config)
+        return self._engines[config]
+
+    def forget(self, config: ModelConfig) -> None:
+        """Drop what is known of ``config``: its checkpoint has been trained anew."""
+        self._engines.pop(config, None)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprint of every model that has been used, by name."""
+        return {config.name: engine.fingerprint for config, engine in self._engines.items()}
+
+    async def close(self) -> None:
+        """Free the model that is loaded, if any."""
+        engine, self._open = self._open, None
+        if engine is not None:
+            await engine.close()
+
+    def _journaled(self, config: ModelConfig) -> JournaledEngine:
+        async def open() -> Engine:
+            await self.close()
+            self._open = engine
+            return await open_engine(config)
+
+        engine = JournaledEngine(config.name, fingerprint(config), open, self._journal, concurrency(config))
+        return engine

@@ -1,0 +1,1 @@
+"""Drawing from a policy while it is being trained."""

@@ -1,0 +1,1 @@
+"""How a judge is asked: grades, ratings, pairs, labelled files."""

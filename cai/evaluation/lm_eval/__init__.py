@@ -1,0 +1,1 @@
+"""EleutherAI's harness over the contestants' checkpoints."""

@@ -1,0 +1,1 @@
+"""What training changed that nobody asked for: pure functions over paired answers."""

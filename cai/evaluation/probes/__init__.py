@@ -1,0 +1,1 @@
+"""What sycophancy suites ask, and how the answers are read."""

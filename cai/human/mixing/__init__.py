@@ -1,0 +1,1 @@
+"""Votes and AI labels as one training set: aggregation, conflicts, recalibration, routing."""

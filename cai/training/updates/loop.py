@@ -1,0 +1,196 @@
+"""From a training that was asked for to a finished folder: what SFT, DPO and the reward model have in common.
+
+Load, encode, train (from the newest checkpoint, if there is one), write the result. Not here: which rows,
+which loss (``sft.py``, ``dpo.py``, ``reward_model.py``, ``trainers.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cai.config.train_config import LoraConfig, OptimizerConfig
+from cai.training.checkpoint import Workspace, spent_before
+from cai.training.device import Device, settings, use_fast_attention
+from cai.training.examples import Encoded
+from cai.training.interrupt import stop_requests
+from cai.training.result import TrainingStopped, TrainResult, Watch
+from cai.training.updates.batches import Updates
+from cai.training.updates.method import Method, Training
+from cai.training.updates.schedule import Schedule
+from cai.values.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model that a training starts from. ``stored`` is the precision its files hold."""
+
+    model: Any
+    tokenizer: Any
+    pad: int
+    stored: torch.dtype
+    device: Device
+
+
+def load_tokenizer(model_path: str) -> Any:
+    """The model's tokenizer."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_path)
+
+
+def load_language_model(model_path: str) -> Any:
+    """The causal language model, with float32 weights."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+
+
+def train(training: Training, method: Method, workspace: Workspace, watch: Watch) -> TrainResult:
+    """Train to the end or to a request to stop, and write the finished folder."""
+    import datasets
+
+    from cai.training.updates.trainers import Job
+
+    config = training.config
+    tokenizer = method.tokenizer(training.model)
+    encoded = method.encode(tokenizer, training.items, config)
+    lengths = [row.length for row in encoded.rows]
+    base = _load_base(training, method, tokenizer, max(lengths))
+    # A forward pass costs something beside its tokens, which the sequences of a row share.
+    schedule = Schedule(lengths, config, training.seed, base.device.overhead / method.sequences)
+    started = time.monotonic()
+    rows = datasets.Dataset.from_dict(method.columns(base, encoded.rows))
+    arguments = trainer_arguments(config, base, schedule.total, training.seed) | dict(method.settings)
+    with stop_requests(watch.should_stop) as stop:
+        updates = Updates(rows, schedule, method.batch, base.pad)
+        job = Job(config, base.device, updates, workspace, watch.progress, stop, started=started)
+        trainer = method.trainer(
+            job,
+            model=base.model,
+            args=method.arguments(output_dir=str(workspace.partial), **arguments),
+            train_dataset=rows,
+            processing_class=tokenizer,
+            peft_config=adapter(config.lora, **method.lora),
+        )
+        _run(trainer)
+        return _publish(trainer, base, encoded, method)
+
+
+def _load_base(training: Training, method: Method, tokenizer: Any, longest: int) -> Base:
+    """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
+    from transformers import AutoConfig
+
+    stored = _dtype(getattr(AutoConfig.from_pretrained(training.model), "dtype", None))
+    model = method.load(training.model)
+    device = settings(training.config, sum(weight.numel() for weight in model.parameters()))
+    if training.config.lora is not None and device.kind == "cuda":
+        model = model.to(device.dtype)
+        if hasattr(model, "score"):
+            model.score.float()  # a reward's head is learned in full, beside the adapter
+    use_fast_attention(model, device, method.sequences * training.config.micro_batch_size, longest)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    if pad is None:
+        pad = 0  # masked everywhere: any id will do
+    return Base(model.to(device.kind), tokenizer, int(pad), stored, device)
+
+
+def _dtype(value: Any) -> torch.dtype:
+    return value if isinstance(value, torch.dtype) else getattr(torch, value or "float32")
+
+
+def adapter(lora: LoraConfig | None, **more: Any) -> Any:
+    """peft's form of the adapter that the configuration asks for; ``more`` has the last word."""
+    if lora is None:
+        return None
+    from peft import LoraConfig as PeftLoraConfig
+
+    settings = {
+        "r": lora.r,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": lora.target_modules,
+    }
+    return PeftLoraConfig(**(settings | more))
+
+
+def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int) -> dict[str, Any]:
+    """Arguments that TRL's settings classes share."""
+    return {
+        "use_cpu": base.device.kind == "cpu",
+        "bf16": False,  # autocast is applied around the loss: see trainers.py
+        "fp16": False,
+        "max_steps": total,
+        "per_device_train_batch_size": 1,  # an item is a whole update
+        "gradient_accumulation_steps": 1,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "gradient_checkpointing": base.device.gradient_checkpointing,
+        "seed": seed % 2**32,  # what numpy takes
+        "max_length": None,  # rows.py has quarantined longer rows
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": False,
+        "save_strategy": "no",  # trainers.py saves
+        "logging_strategy": "no",
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _run(trainer: Any) -> None:
+    """Every update that is still to be made."""
+    from transformers.trainer_callback import PrinterCallback
+
+    job = trainer.job
+    trainer.remove_callback(PrinterCallback)
+    resumed = job.workspace.newest()
+    if resumed is not None:
+        job.history.extend(resumed[1]["history"])
+        job.earlier = spent_before(resumed[1])
+    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
+    if job.stopped:
+        raise TrainingStopped(
+            f"training stopped after update {trainer.state.global_step} of {trainer.state.max_steps}; "
+            "a checkpoint is saved. Run the same command again to go on from there."
+        )
+    if len(job.history) != job.updates.schedule.total:
+        raise TrainingError("the training ended before its last update; run the same command again.")
+
+
+def _publish(trainer: Any, base: Base, encoded: Encoded[Any], method: Method) -> TrainResult:
+    """Write the finished folder; the unfinished work goes."""
+    job, spent = trainer.job, trainer.job.spent
+    result = TrainResult(
+        path=job.workspace.out,
+        steps=len(job.history),
+        rows=len(encoded.rows),
+        tokens=spent.tokens,
+        seconds=spent.seconds,
+        history=tuple(job.history),
+        failures=encoded.failures,
+        left_out=encoded.left_out,
+        adapter=job.workspace.out / "adapter" if job.config.lora else None,
+    )
+    folder = job.workspace.fresh("final")
+    _write(trainer.model, folder, base, encoded.rows, method)
+    job.workspace.publish(folder, result.to_json())
+    return result
+
+
+def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Method) -> None:
+    """Weights in the precision of the base model's files, tokenizer, and the adapter where there is one."""
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(folder / "adapter")
+        model = model.merge_and_unload()
+    model.config.use_cache = True
+    model.to(base.stored)
+    method.finish(model, base, rows)
+    model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)

