@@ -12,7 +12,7 @@ import typer
 from cai.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = typer.main.get_command(app)
 TRAININGS = COMMANDS.commands["train"].commands  # type: ignore[attr-defined]
 
@@ -47,3 +47,9 @@ def test_every_command_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_page_has_a_place_that_was_to_be_filled(page: Path) -> None:
     assert re.findall(r"@[A-Z]+@|TODO|TBD|FIXME|XXX", page.read_text()) == []
+
+
+def test_the_readme_names_every_room() -> None:
+    tree = (ROOT / "README.md").read_text().split("```\ncai/\n")[1].split("```")[0]
+    named_there = re.findall(r"^  (\w+)/ ", tree, re.MULTILINE)
+    assert sorted(named_there) == sorted(p.parent.name for p in (ROOT / "cai").glob("*/__init__.py"))

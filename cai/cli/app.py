@@ -1,4 +1,4 @@
-"""The command line: one thin command per stage. ``pipeline/launch.py`` does the work.
+"""The command line: one thin command per step. ``pipeline/launch.py`` does the work.
 
 Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished with quarantined items ·
 130 interrupted.
@@ -26,7 +26,7 @@ SECTIONS = {
     "Run": ["run", "report", "eval", "monitor", "env"],
     "Author a constitution": ["init", "validate", "try", "test", "schema"],
     "People's feedback": ["import", "route", "annotate", "agreement", "mix", "export"],
-    "Stages of a run": ["generate", "revise", "select", "train", "sample", "label", "evaluate", "baseline"],
+    "Steps of a run": ["generate", "revise", "select", "train", "sample", "label", "evaluate", "baseline"],
 }
 
 
@@ -109,7 +109,7 @@ def run(
     finish(lambda progress: execute_rounds(resolved, folder, progress), folder, json, quiet)
 
 
-def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
+def _step(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
     """Register a command that walks ``steps`` over an existing run folder; with "watch", as that method."""
 
     @parent.command(name, help=help)
@@ -117,40 +117,40 @@ def _stage(name: str, help: str, steps: list[str], parent: typer.Typer = app) ->
         file = run / "config.yaml"
         if not file.exists():
             raise UsageError(f"{run}: not a run folder (no config.yaml); cai run makes one")
-        from cai.cli.summary import stage_summary
+        from cai.cli.summary import step_summary
 
         flags = {"method": name} if "watch" in steps else {}
-        walk(resolve(file, set, flags), run, steps, json, quiet, partial(stage_summary.show, steps=steps))
+        walk(resolve(file, set, flags), run, steps, json, quiet, partial(step_summary.show, steps=steps))
 
 
-_stage("generate", "The policy answers the prompts.", ["generate"])
-_stage("revise", "Critique and revise the responses.", ["revise"])
-_stage("select", "Choose what SFT learns.", ["select"])
-_stage("sample", "The SFT model answers each prompt several times.", ["sample"])
-_stage("label", "Preference probabilities for the pairs.", ["label"])
-_stage(
+_step("generate", "The policy answers the prompts.", ["generate"])
+_step("revise", "Critique and revise the responses.", ["revise"])
+_step("select", "Choose what SFT learns.", ["select"])
+_step("sample", "The SFT model answers each prompt several times.", ["sample"])
+_step("label", "Preference probabilities for the pairs.", ["label"])
+_step(
     "mix",
     "AI labels and human votes as one training set. By the rules that human: in the YAML states.",
     ["mix"],
 )
-_stage(
+_step(
     "evaluate",
     "Held-out prompts before and after.",
     ["answer-base", "answer-sft", "answer-policy", "grade"],
 )
-_stage(
+_step(
     "baseline",
     "Best-of-n of the SFT model on held-out prompts. To stand beside the trained policies.",
     ["answer-best-of-n", "grade"],
 )
-_stage("monitor", "Failure modes: what training made worse. Beside what it was for.", ["monitor"])
-_stage("sft", "Fine-tune on the revisions.", ["sft"], train)
-_stage("dpo", "Direct preference optimisation on the labels.", ["dpo", "watch"], train)
-_stage("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)
-_stage("ppo", "Proximal policy optimisation from the reward.", ["ppo", "watch"], train)
-_stage("grpo", "Group-relative policy optimisation from the reward.", ["grpo", "watch"], train)
-_stage("rloo", "REINFORCE leave-one-out from the reward.", ["rloo", "watch"], train)
-_stage(
+_step("monitor", "Failure modes: what training made worse. Beside what it was for.", ["monitor"])
+_step("sft", "Fine-tune on the revisions.", ["sft"], train)
+_step("dpo", "Direct preference optimisation on the labels.", ["dpo", "watch"], train)
+_step("reward", "A reward model on the labels, validated on held-out pairs.", ["reward"], train)
+_step("ppo", "Proximal policy optimisation from the reward.", ["ppo", "watch"], train)
+_step("grpo", "Group-relative policy optimisation from the reward.", ["grpo", "watch"], train)
+_step("rloo", "REINFORCE leave-one-out from the reward.", ["rloo", "watch"], train)
+_step(
     "best-of-n",
     "Fine-tune on the best of n responses by the reward.",
     ["best-sample", "best-select", "best-sft", "watch"],

@@ -122,7 +122,7 @@ def _shared(steps: list[str], rank: int, count: int) -> list[str]:
     if alone := [step for step in steps if step not in {*JOINT, "watch"}]:
         raise UsageError(
             f"{alone[0]}: {count} processes can share the trainings {', '.join(JOINT)} alone. Run the other "
-            "stages with cai itself, then for example: accelerate launch -m cai train ppo RUN"
+            "steps with cai itself, then for example: accelerate launch -m cai train ppo RUN"
         )
     return [step for step in steps if step in JOINT or rank == 0]
 

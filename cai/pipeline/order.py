@@ -1,4 +1,4 @@
-"""The stages in order, nothing else.
+"""The steps in order, nothing else. A step is a stage (a coroutine over one item) over a run folder.
 
 The order of answering held-out prompts follows which model is loaded anyway: base beside the critic,
 the SFT model beside sampling, the policy at the end.
@@ -27,11 +27,11 @@ Step = Callable[[Run], Awaitable[None]]
 STEPS: dict[str, Step] = {
     "generate": step_generate,
     "revise": step_revise,
-    "answer-base": partial(step_answer, stage="base"),
+    "answer-base": partial(step_answer, model="base"),
     "select": step_select,
     "sft": step_sft,
     "sample": step_sample,
-    "answer-sft": partial(step_answer, stage="sft"),
+    "answer-sft": partial(step_answer, model="sft"),
     "label": step_label,
     "mix": step_mix,
     "dpo": step_dpo,
@@ -43,7 +43,7 @@ STEPS: dict[str, Step] = {
     "best-select": step_best_select,
     "best-sft": step_best_sft,
     "answer-best-of-n": step_best_answer,
-    "answer-policy": partial(step_answer, stage="policy"),
+    "answer-policy": partial(step_answer, model="policy"),
     "grade": step_grade,
     "watch": step_watch,
     "suites": step_suites,

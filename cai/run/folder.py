@@ -141,7 +141,7 @@ class RunFolder:
 
         path = self.table(name)
         if not path.exists():
-            raise UsageError(f"{path}: not there yet; run the stage that makes it, or cai run, first")
+            raise UsageError(f"{path}: not there yet; run the step that makes it, or cai run, first")
         try:
             return [build(row) for row in pq.read_table(path).to_pylist()]
         except (OSError, KeyError, TypeError, ValueError) as error:

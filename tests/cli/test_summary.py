@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.cli.summary import run_summary, stage_summary
+from cai.cli.summary import run_summary, step_summary
 from cai.run.folder import RunFolder
 from cai.values.types import Score
 
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> RunFolder:
 def test_a_training_shows_no_older_answers_and_says_how_to_get_new_ones(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage_summary.show(folder, ["dpo", "watch"])
+    step_summary.show(folder, ["dpo", "watch"])
     said = capsys.readouterr().out
     assert "0.61 [0.58, 0.64]  n=3" in said and "1,340" in said
     assert "harmful" not in said
@@ -41,7 +41,7 @@ def test_a_training_shows_no_older_answers_and_says_how_to_get_new_ones(
 def test_a_mixture_is_shown_by_source_also_where_every_label_was_taken(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage_summary.show(folder, ["mix"])
+    step_summary.show(folder, ["mix"])
     said = capsys.readouterr().out
     assert "340 of 340 taken" in said and "harmful" not in said
     assert f"now: cai train dpo {folder.path}" in said
@@ -52,7 +52,7 @@ def test_a_mixture_is_shown_by_source_also_where_every_label_was_taken(
 def test_the_grade_of_the_answers_is_the_table_before_and_after(
     folder: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage_summary.show(folder, ["answer-policy", "grade"])
+    step_summary.show(folder, ["answer-policy", "grade"])
     said = capsys.readouterr().out
     assert "0.250 [0.20, 0.30]" in said and "dpo" not in said
 
@@ -68,7 +68,7 @@ def test_every_monitor_is_shown_with_what_it_saw(
             {"name": "verbosity", "tripped": False, "value": None, "text": "not measured: 3 prompts", **row},
         ],
     )
-    stage_summary.show(folder, ["monitor"])
+    step_summary.show(folder, ["monitor"])
     said = capsys.readouterr().out
     assert "1 of 2 monitors tripped" in said
     assert "tripped  refusal (policy): benign requests are refused" in said
@@ -80,7 +80,7 @@ def test_a_reward_model_that_may_know_nothing_is_doubted(
     folder: RunFolder, capsys: pytest.CaptureFixture[str], low: float, doubted: bool
 ) -> None:
     folder.record_metrics({"reward/accuracy": Score(0.6, low, 0.7, 33)}, drop="reward/accuracy")
-    for show in (run_summary.show, lambda run: stage_summary.show(run, ["reward"])):
+    for show in (run_summary.show, lambda run: step_summary.show(run, ["reward"])):
         show(folder)
         said = capsys.readouterr().out
         assert f"reward model: right on 0.600 [{low:.2f}, 0.70] of held-out pairs, n=33" in said

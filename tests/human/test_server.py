@@ -392,7 +392,7 @@ def test_what_cannot_be_voted_on_is_left_out_and_counted(tmp_path: Path) -> None
     ("spoil", "error", "message"),
     [
         (lambda run: run.rename(run.with_name("gone")), UsageError, "not a run folder"),
-        (lambda run: (run / "data/comparisons.parquet").unlink(), UsageError, "not there yet; run the stage"),
+        (lambda run: (run / "data/comparisons.parquet").unlink(), UsageError, "not there yet; run the step"),
         (lambda run: RunFolder(run).write_table("comparisons", []), UsageError, "no pair in it that can be"),
         (lambda run: (run / "data/queue.parquet").write_text("x"), CaiError, "queue.parquet: cannot be read"),
         (

@@ -1,7 +1,7 @@
 """A run folder that an earlier cai made goes on under this one without a new question to a model.
 
 ``earlier_run/`` holds a finished run of a random model of 0.1M parameters, as it was written on 2026-11-28
-before the package was divided into rooms. Where journal keys or training keys are changed on purpose, this test says
+before the package was divided into rooms. Where journal or training keys change on purpose, this test says
 that users' folders will be made again: then say so in the changelog, and store a new run.
 """
 

@@ -93,7 +93,7 @@ def test_an_empty_table_reads_back_empty(tmp_path: Path) -> None:
 
 def test_a_missing_or_damaged_table_says_what_to_do(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with pytest.raises(UsageError, match="run the stage"):
+    with pytest.raises(UsageError, match="run the step"):
         folder.read_table("responses", tables.response_from)
     folder.table("responses").parent.mkdir()
     folder.table("responses").write_bytes(b"PAR1 but not really")

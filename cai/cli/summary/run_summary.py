@@ -101,7 +101,7 @@ def mixture(metrics: dict[str, Score]) -> list[str]:
 
 
 def before_after(metrics: dict[str, Score]) -> list[str]:
-    """Held-out prompts: every figure of every stage."""
+    """Held-out prompts: every figure of every model."""
     rows: dict[str, dict[str, Score]] = {}
     suite = proof(metrics)
     for key, score in metrics.items():
@@ -180,7 +180,7 @@ def failures(folder: RunFolder) -> list[str]:
 
 
 def show_plan(config: RunConfig, folder: Path) -> None:
-    """``--dry-run``: resolved configuration, how often models will be asked, one prompt per stage."""
+    """``--dry-run``: resolved configuration, how often models will be asked, one prompt per step."""
     templates = Templates.load(Path(config.templates) if config.templates else None)
     constitution = load_constitution(config.constitution, templates)
     sets = load_prompts(config)

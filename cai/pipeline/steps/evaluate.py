@@ -21,8 +21,8 @@ from cai.stages.generate import generate
 from cai.values.types import Failure, Prompt, Response, Score
 
 Trained = Literal["base", "sft", "policy"]
-#: Who is compared; metrics.json says ``eval/<suite>/<metric>/<stage>`` for each. best-of-n: steps/best.py.
-STAGES: tuple[str, ...] = (*get_args(Trained), "best-of-n")
+#: Who is compared; metrics.json says ``eval/<suite>/<metric>/<model>`` for each. best-of-n: steps/best.py.
+COMPARED: tuple[str, ...] = (*get_args(Trained), "best-of-n")
 
 #: The suites of this proof, of which a run has one; any other name after ``eval/`` is of steps/suites.py.
 PROOF = ("pocket", "judge")
@@ -33,47 +33,47 @@ def proof(metrics: Mapping[str, Score]) -> str | None:
     return next((name for name in PROOF if any(k.startswith(f"eval/{name}/") for k in metrics)), None)
 
 
-def model_of(run: Run, stage: Trained) -> ModelConfig:
-    """The model that plays ``stage``: the base model or one of the run's checkpoints."""
-    return run.config.model if stage == "base" else models.trained(run.config, run.folder, stage)
+def model_of(run: Run, model: Trained) -> ModelConfig:
+    """The model that plays ``model``: the base model or one of the run's checkpoints."""
+    return run.config.model if model == "base" else models.trained(run.config, run.folder, model)
 
 
-async def step_answer(run: Run, stage: Trained) -> None:
-    """Held-out prompts → eval_<stage>.parquet.
+async def step_answer(run: Run, model: Trained) -> None:
+    """Held-out prompts → eval_<model>.parquet.
 
-    All stages answer with the same seeds, so what differs between them is the weights.
+    All models answer with the same seeds, so what differs between them is the weights.
     """
-    results = await answers(run, stage)
-    run.folder.write_table(f"eval_{stage}", map(response_row, results.done))
-    run.folder.record_failures({f"answer-{stage}"}, results.failures)
+    results = await answers(run, model)
+    run.folder.write_table(f"eval_{model}", map(response_row, results.done))
+    run.folder.record_failures({f"answer-{model}"}, results.failures)
 
 
-async def answers(run: Run, stage: Trained) -> Results[Response]:
-    """The answers of a stage's model to the held-out prompts: those of the journal, where it has answered."""
-    engine, seed = run.models.engine(model_of(run, stage)), run.seed("evaluate")
+async def answers(run: Run, model: Trained) -> Results[Response]:
+    """The answers of a run's model to the held-out prompts: those of the journal, where it has answered."""
+    engine, seed = run.models.engine(model_of(run, model)), run.seed("evaluate")
 
     async def work(prompt: Prompt) -> Response:
         return await generate(prompt, engine, run.config.evaluate, seed)
 
     items = [(prompt.id, prompt) for prompt in load_prompts(run.config).held_out]
-    return await ask_all(run, f"answer-{stage}", engine, items, work)
+    return await ask_all(run, f"answer-{model}", engine, items, work)
 
 
 async def step_grade(run: Run) -> None:
-    """eval_*.parquet → ``eval/…`` in metrics.json, for every stage that has answered.
+    """eval_*.parquet → ``eval/…`` in metrics.json, for every model that has answered.
 
     The tables get a column ``<suite>/<metric>`` for every figure, empty where it is not about the prompt, so
-    that two stages can be compared prompt by prompt.
+    that two models can be compared prompt by prompt.
     """
-    present = [stage for stage in STAGES if run.folder.table(f"eval_{stage}").exists()]
+    present = [model for model in COMPARED if run.folder.table(f"eval_{model}").exists()]
     suite, grade = _grader(run.config.evaluate.prompts)
     scores: dict[str, Score] = {}
-    for stage in present:
-        answers = run.folder.read_table(f"eval_{stage}", response_from)
+    for model in present:
+        answers = run.folder.read_table(f"eval_{model}", response_from)
         texts = [(answer.prompt, answer.text) for answer in answers]
-        found, values = await grade(run, f"grade-{stage}", texts)
-        scores |= {f"eval/{suite}/{metric}/{stage}": score for metric, score in found.items()}
-        _keep_values(run, stage, suite, values)
+        found, values = await grade(run, f"grade-{model}", texts)
+        scores |= {f"eval/{suite}/{metric}/{model}": score for metric, score in found.items()}
+        _keep_values(run, model, suite, values)
     run.folder.record_metrics(scores, drop=f"eval/{suite}/")
     await _revisions(run)
 
@@ -122,10 +122,10 @@ async def _revisions(run: Run) -> None:
     run.folder.record_metrics(scores, drop="revisions/")
 
 
-def _keep_values(run: Run, stage: str, suite: str, values: Mapping[str, Mapping[str, float | bool]]) -> None:
+def _keep_values(run: Run, model: str, suite: str, values: Mapping[str, Mapping[str, float | bool]]) -> None:
     names = sorted({name for of_prompt in values.values() for name in of_prompt})
     rows = []
-    for answer in run.folder.read_table(f"eval_{stage}", response_from):
+    for answer in run.folder.read_table(f"eval_{model}", response_from):
         own = values.get(answer.prompt.id, {})
         rows.append(response_row(answer) | {f"{suite}/{name}": own.get(name) for name in names})
-    run.folder.write_table(f"eval_{stage}", rows)
+    run.folder.write_table(f"eval_{model}", rows)

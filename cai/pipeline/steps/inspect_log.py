@@ -21,7 +21,7 @@ import yaml
 from cai.config.run_config import RunConfig
 from cai.constitution.load import Principle, load_constitution
 from cai.data.tables import response_from, transcript_from
-from cai.pipeline.steps.evaluate import STAGES, proof
+from cai.pipeline.steps.evaluate import COMPARED, proof
 from cai.run.folder import RunFolder, atomic_write
 from cai.run.journal import digest
 from cai.values.errors import CaiError, UsageError
@@ -188,7 +188,7 @@ def _round(one: Round, principle: Principle | None, critic: str) -> list[Json]:
 def _answers(folder: RunFolder) -> list[Json]:
     suite = proof(folder.read_metrics())
     samples: list[Json] = []
-    for stage in STAGES:
+    for stage in COMPARED:
         if folder.table(f"eval_{stage}").exists():
             rows = folder.read_table(f"eval_{stage}", lambda row: (response_from(row), row))
             samples += [_answer(stage, suite, response, row) for response, row in rows]

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from cai.data.tables import Row, preference_from, response_from
 from cai.evaluation.monitors.monitors import Change, Evidence, Monitor, amplified, monitors
 from cai.evaluation.monitors.text_statistics import Pair
-from cai.pipeline.steps.evaluate import STAGES
+from cai.pipeline.steps.evaluate import COMPARED
 from cai.pipeline.steps.step import Run
 from cai.run.folder import RunFolder
 from cai.values.types import Score
@@ -23,7 +23,7 @@ async def step_monitor(run: Run) -> None:
     metrics.json are the figures, ``monitor/tripped`` counts what tripped. Answers that only one of the two
     models gave are left out; ``n`` counts the rest.
     """
-    stages = [stage for stage in STAGES if stage != "base" and run.folder.table(f"eval_{stage}").exists()]
+    stages = [stage for stage in COMPARED if stage != "base" and run.folder.table(f"eval_{stage}").exists()]
     rows: list[Row] = []
     phrases: list[Row] = []
     scores: dict[str, Score] = {}

@@ -79,7 +79,7 @@ def funnel_table(material: Material) -> Table | None:
         return None
     most = max(value for *_, value in lines)
     rows = tuple((Cell(words), Cell(stage), count_cell(value, most)) for stage, words, value in lines)
-    return Table("What every stage made", ("", "stage", "count"), rows)
+    return Table("What every step made", ("", "step", "count"), rows)
 
 
 def _mixed(metrics: dict[str, Score]) -> list[tuple[str, str, float]]:
@@ -107,14 +107,14 @@ def failure_table(material: Material) -> Table | None:
     more = f" The {len(counts) - 50} rarest reasons are in failures.jsonl." if len(counts) > 50 else ""
     return Table(
         "Quarantined items",
-        ("reason", "stage", "items", "for one"),
+        ("reason", "step", "items", "for one"),
         tuple(rows),
         f"All of them are in failures.jsonl.{more}",
     )
 
 
 def seconds_table(material: Material) -> Table | None:
-    """Seconds and, for trainings, tokens of every stage that was walked last, from manifest.json."""
+    """Seconds and, for trainings, tokens of every step that was walked last, from manifest.json."""
     seconds = material.manifest.get("seconds")
     if not isinstance(seconds, dict) or not seconds:
         return None
@@ -133,10 +133,10 @@ def seconds_table(material: Material) -> Table | None:
         )
     rows.append((Cell("all"), Cell(f"{sum(times.values()):,.1f}", number=True), Cell("")))
     note = (
-        "Seconds of the last time each stage was walked. A stage whose answers lay in the journal already "
+        "Seconds of the last time each step was walked. A step whose answers lay in the journal already "
         "took next to none."
     )
-    return Table("Time by stage", ("stage", "seconds", "tokens learned"), tuple(rows), note)
+    return Table("Time by step", ("step", "seconds", "tokens learned"), tuple(rows), note)
 
 
 def calls_table(path: Path) -> Table | None:
@@ -166,11 +166,11 @@ def calls_table(path: Path) -> Table | None:
         what = [Cell(str(names[0] or "–"))] if staged else []
         name = Cell(visible(stage_model(str(engine))))
         rows.append((*what, name, Cell(verbs.get(verb, str(verb))), *cells(calls, int(asked), int(answered))))
-    head = ("stage", "model") if staged else ("model",)
-    note = "" if staged else "The journal keeps which model was asked, not for which stage."
+    head = ("step", "model") if staged else ("model",)
+    note = "" if staged else "The journal keeps which model was asked, not for which step."
     return Table(
         "Calls in the journal",
         (*head, "asked for", "calls", "prompt tokens", "sampled tokens"),
         tuple(rows),
-        f"{note} An answer that several stages used is counted once.".strip(),
+        f"{note} An answer that several steps used is counted once.".strip(),
     )

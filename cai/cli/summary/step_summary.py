@@ -1,4 +1,4 @@
-"""What the command of one stage says at its end: that stage's own figures, and nothing older.
+"""What the command of one step says at its end: that step's own figures, and nothing older.
 
 Tables of the whole run would read as if they were of today: after ``cai train dpo`` the answers to the
 held-out prompts are still those of the policy before it.
