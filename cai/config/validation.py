@@ -29,17 +29,20 @@ class Fault:
 def explain(error: ValidationError, model: type[BaseModel], data: Any) -> list[Fault]:
     """Every fault that ``error`` reports about ``data``, in pydantic's order, without echoes."""
     details = error.errors(include_url=False)
-    unknown: list[Fault] = []
-    for detail in details:
-        if detail["type"] == "extra_forbidden":
-            unknown.append(_unknown_key(_path(detail, data), model))
+    unknown = {
+        path: _unknown_key(path, model)
+        for path in (_path(detail, data) for detail in details if detail["type"] == "extra_forbidden")
+    }
+    misread: dict[KeyPath, list[Fault]] = {}  # by the mapping that the unknown keys are in
+    for path, fault in unknown.items():
+        misread.setdefault(path[:-1], []).append(fault)
     by_path: dict[KeyPath, list[Fault]] = {}
     for detail in details:
         path = _path(detail, data)
         if detail["type"] == "extra_forbidden":
-            fault = next(f for f in unknown if f.path == path)
+            fault = unknown[path]
         elif detail["type"] == "missing" and isinstance(detail["loc"][-1], str):
-            if _echoes(path, unknown):
+            if _echoes(path, misread.get(path[:-1], [])):
                 continue
             # Several keys can be missing from one mapping, so the key stays in the fault's identity.
             by_path.setdefault(path, []).append(Fault(path[:-1], f"missing key '{path[-1]}'"))
@@ -72,12 +75,14 @@ def _unknown_key(path: KeyPath, model: type[BaseModel]) -> Fault:
     return Fault(path, message, on_key=True)
 
 
-def _echoes(missing: KeyPath, unknown: list[Fault]) -> bool:
-    """Whether a missing key only repeats a misspelt one, or a sentence that was read as a mapping."""
-    siblings = [fault for fault in unknown if fault.path[:-1] == missing[:-1]]
+def _echoes(missing: KeyPath, beside: list[Fault]) -> bool:
+    """Whether a missing key only repeats a misspelt one, or a sentence that was read as a mapping.
+
+    ``beside``: the unknown keys of the same mapping.
+    """
     return any(
         fault.message.endswith(f"did you mean '{missing[-1]}'?") or "one sentence" in fault.message
-        for fault in siblings
+        for fault in beside
     )
 
 

@@ -2,7 +2,8 @@
 
 A subset of YAML that is safe and says what it means. Refused: anchors, aliases, merge keys and tags
 (a few hundred bytes of them can expand to gigabytes), duplicate keys, several documents, more than
-1 MiB, more than 32 levels. Scalars follow YAML 1.2: ``no`` and ``1:30`` are text, ``1e-6`` a number.
+``Bounds`` allow, more than 32 levels. Scalars follow YAML 1.2: ``no`` and ``1:30`` are text, ``1e-6`` a
+number.
 """
 
 from __future__ import annotations
@@ -37,8 +38,21 @@ MAX_NODES = 10_000  # keys, items and values: about 500 full principles, read in
 
 # The C parser is ten times faster; the Python one gives the same events where it is missing.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much a file may hold; the default is for what people write."""
+
+    bytes: int = MAX_BYTES
+    nodes: int = MAX_NODES
+
+
+PEOPLE = Bounds()
+COMPLETED = Bounds(16 << 20, 200_000)  # what cai wrote out in full from files within ``PEOPLE``
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +86,12 @@ class Document:
         return Problem(self.file, message, place.line, place.column)
 
 
-def read_yaml(path: Path | str) -> Document:
+def read_yaml(path: Path | str, bounds: Bounds = PEOPLE) -> Document:
     """Read one file. Raises FileError: missing, a folder, too large, not UTF-8, or not our YAML."""
     name = str(path)
     try:
         with Path(path).open("rb") as stream:
-            raw = stream.read(MAX_BYTES + 1)
+            raw = stream.read(bounds.bytes + 1)
     except IsADirectoryError:
         raise FileError([Problem(name, "this is a folder, not a YAML file")]) from None
     except FileNotFoundError:
@@ -85,14 +99,14 @@ def read_yaml(path: Path | str) -> Document:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise FileError([Problem(name, f"cannot be read: {reason}")]) from None
-    if len(raw) > MAX_BYTES:
-        raise FileError([Problem(name, "larger than 1 MiB, the limit for a YAML file")])
-    return parse_yaml(_decode(raw, name), name)
+    if len(raw) > bounds.bytes:
+        raise FileError([Problem(name, f"larger than {bounds.bytes >> 20} MiB, the limit for a YAML file")])
+    return parse_yaml(_decode(raw, name), name, bounds)
 
 
-def parse_yaml(text: str, file: str) -> Document:
+def parse_yaml(text: str, file: str, bounds: Bounds = PEOPLE) -> Document:
     """Parse ``text``; ``file`` is the name that errors show. Raises FileError with every fault found."""
-    builder = _Builder(file)
+    builder = _Builder(file, bounds)
     try:
         data = builder.document(iter(yaml.parse(text, Loader=_LOADER)))
     except yaml.reader.ReaderError as error:
@@ -142,7 +156,7 @@ def scalar(text: str) -> str | int | float | bool | None:
     return text
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_DUMPER):  # type: ignore[misc]
     """Writes what ``parse_yaml`` reads: no aliases, quotes around text that looks like a number."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -153,7 +167,8 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     # Line separators other than \n would be folded away outside double quotes.
     plain = isinstance(scalar(value), str) and value.replace("\n", "").isprintable()
     style = None if plain else '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    node: yaml.ScalarNode = dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+    return node
 
 
 _Dumper.add_representer(str, _text)
@@ -167,8 +182,9 @@ def dump_yaml(data: Any) -> str:
 class _Builder:
     """Builds data from parser events, and notes where everything stands."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, bounds: Bounds) -> None:
         self.file = file
+        self.limit = bounds.nodes
         self.keys: dict[KeyPath, Place] = {}
         self.values: dict[KeyPath, Place] = {}
         self.problems: list[Problem] = []  # faults that do not stop the reading
@@ -189,8 +205,8 @@ class _Builder:
 
     def node(self, event: Any, path: KeyPath) -> Any:
         self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise self.refuse(event, f"more than {MAX_NODES:,} keys and values, the limit for a file")
+        if self.nodes > self.limit:
+            raise self.refuse(event, f"more than {self.limit:,} keys and values, the limit for a file")
         if isinstance(event, AliasEvent):
             name = excerpt(str(event.anchor), 30)
             raise self.refuse(event, f"aliases (*{name}) are not supported; quote text that starts with '*'")

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from cai.config.validation import describe
-from cai.constitution.shots import Entry, Text, Turns
+from cai.constitution.shots import Entry, Text, Turns, Words
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
@@ -45,14 +45,14 @@ class PrincipleEntry(Entry):
     id: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="short name, e.g. no-theft; derived from the sentence when absent"
     )
-    principle: Text = Field(description="how a good response behaves, in one or two sentences")
-    critique: Text | None = Field(None, description="the request for a critique of the last response")
-    revision: Text | None = Field(None, description="the request for a better response")
-    question: Text | None = Field(None, description="what the labeler is asked about two responses")
+    principle: Words = Field(description="how a good response behaves, in one or two sentences")
+    critique: Words | None = Field(None, description="the request for a critique of the last response")
+    revision: Words | None = Field(None, description="the request for a better response")
+    question: Words | None = Field(None, description="what the labeler is asked about two responses")
     weight: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
         1.0, description="how often it is drawn, relative to the others"
     )
-    tags: list[Text] = Field(default=[], description="words to group principles by, e.g. [safety]")
+    tags: list[Words] = Field(default=[], description="words to group principles by, e.g. [safety]")
     examples: list[ExampleEntry] = Field(
         default=[], description="responses that break and keep the principle: its unit tests for 'cai test'"
     )
@@ -92,7 +92,7 @@ def _several(value: Any) -> Any:
 class ConstitutionFile(Entry):
     """A constitution: principles of its own, those of others that it extends, or both."""
 
-    name: Text | None = Field(None, description="default: the file's name")
+    name: Words | None = Field(None, description="default: the file's name")
     description: str = Field("", description="what it is for, in a sentence or two")
     extends: Annotated[list[Text], BeforeValidator(_several, json_schema_input_type=str | list[str])] = Field(
         default=[], description="constitutions whose principles come first: shipped names or paths"

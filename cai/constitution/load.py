@@ -13,7 +13,7 @@ from typing import Any
 
 from cai.config.resources import shipped_constitutions
 from cai.config.validation import KeyPath
-from cai.config.yamlfile import Document, check, read_yaml
+from cai.config.yamlfile import COMPLETED, PEOPLE, Bounds, Document, check, read_yaml
 from cai.constitution.form import ConstitutionFile, ExampleEntry, PrincipleEntry
 from cai.constitution.principles import Constitution, Example, Principle, draw, draw_many, dump
 from cai.constitution.shots import conversation
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 MAX_EXTENDS = 16
+MAX_PRINCIPLES = 10_000  # those of extended constitutions included
 
 
 def load_constitution(name_or_path: str | Path, templates: Templates | None = None) -> Constitution:
@@ -104,11 +105,14 @@ class _Loader:
         """The file and its principles, inherited ones first. ``above``: the files that led here."""
         real = path.resolve()
         if real not in self.loaded:
-            document = read_yaml(path)
+            document = read_yaml(path, _bounds(path))
             file = check(ConstitutionFile, document)
             problems: list[Problem] = []
             inherited = self.inherit(file, document, (*above, real), problems)
             own = self.own(file, document, real, inherited, problems)
+            if (count := len(inherited) + len(own)) > MAX_PRINCIPLES:
+                message = f"{count:,} principles with what it extends; the limit is {MAX_PRINCIPLES:,}"
+                problems.append(document.problem(("extends",), message))
             if problems:
                 raise FileError(problems)
             self.loaded[real] = (file, [*inherited, *own])
@@ -118,6 +122,7 @@ class _Loader:
         self, file: ConstitutionFile, document: Document, chain: tuple[Path, ...], problems: list[Problem]
     ) -> list[_Found]:
         found: dict[str, _Found] = {}
+        seen: set[Path] = set()
         for index, name in enumerate(file.extends):
             place = ("extends", index)
             parent = _find(name, Path(document.file).parent)
@@ -132,6 +137,9 @@ class _Loader:
             if len(chain) > MAX_EXTENDS:
                 problems.append(document.problem(place, f"more than {MAX_EXTENDS} levels of 'extends'"))
                 continue
+            if parent.resolve() in seen:  # named twice: its principles are there
+                continue
+            seen.add(parent.resolve())
             for principle in self.load(parent, chain)[1]:
                 known = found.setdefault(principle.value.id, principle)
                 # The same principle of the same file may arrive on two ways; that is no clash.
@@ -174,6 +182,12 @@ class _Loader:
             tags=tuple(entry.tags),
             examples=tuple(_example(example) for example in entry.examples),
         )
+
+
+def _bounds(path: Path) -> Bounds:
+    """A run's own copy says everything about each principle: it holds more than what it was made from."""
+    copy = path.name == "constitution.yaml" and (path.parent / "journal.sqlite").exists()
+    return COMPLETED if copy else PEOPLE
 
 
 def _example(entry: ExampleEntry) -> Example:

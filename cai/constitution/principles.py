@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -104,10 +105,15 @@ def draw_many(constitution: Constitution, k: int, *key: str | int) -> list[Princ
     (key, id), and the smallest win. The minimum of exponentials falls on each with probability weight/Σ,
     and to add, remove or reweight a principle changes only the draws that it wins or loses.
     """
-    return sorted(constitution.principles, key=lambda principle: (_score(principle, key), principle.id))[:k]
+    # An id is hashed as the end of the JSON list [*key, id]; what all ids share is hashed once.
+    shared = hashlib.sha256("".join(["[", *(f"{json.dumps(part)}, " for part in key)]).encode())
+    return heapq.nsmallest(k, constitution.principles, key=lambda one: (_score(one, shared), one.id))
 
 
-def _score(principle: Principle, key: tuple[str | int, ...]) -> float:
-    digest = hashlib.sha256(json.dumps([*key, principle.id]).encode()).digest()
-    uniform = ((int.from_bytes(digest[:8], "big") >> 11) + 0.5) / 2**53  # in (0, 1), never an end point
+def _score(principle: Principle, shared: hashlib._Hash) -> float:
+    hashed = shared.copy()
+    hashed.update(f"{json.dumps(principle.id)}]".encode())
+    uniform = (
+        (int.from_bytes(hashed.digest()[:8], "big") >> 11) + 0.5
+    ) / 2**53  # in (0, 1), never an end point
     return -math.log(uniform) / principle.weight

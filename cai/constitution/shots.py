@@ -9,15 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from cai.config.yamlfile import Document, check, read_yaml
 from cai.values.errors import FileError, Problem
+from cai.values.readable import characters, invisible, wordless
 from cai.values.types import Conversation, Message
 
 EXAMPLES_FILE = "examples.yaml"
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+def _shown(text: str) -> str:
+    if invisible(text):
+        raise PydanticCustomError("invisible", f"has nothing in it that can be seen ({characters(text)})")
+    return text
+
+
+def _said(text: str) -> str:
+    if wordless(text):
+        message = f"has no letter, digit or symbol in it ({characters(text)})"
+        raise PydanticCustomError("wordless", message)
+    return text
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_shown)]
+Words = Annotated[Text, AfterValidator(_said)]  # text that says something: a response may be "…", a rule not
 
 
 class Entry(BaseModel):
@@ -37,9 +54,17 @@ def _one_turn(value: Any) -> Any:
     return [{"role": "user", "content": value}] if isinstance(value, str) else value
 
 
+def _asked(turns: list[Turn]) -> list[Turn]:
+    if all(wordless(turn.content) for turn in turns):
+        seen = characters("".join(turn.content for turn in turns))
+        raise PydanticCustomError("wordless", f"has no letter, digit or symbol in it ({seen})")
+    return turns
+
+
 Turns = Annotated[
     Annotated[list[Turn], Field(min_length=1)],
     BeforeValidator(_one_turn, json_schema_input_type=str | list[Turn]),
+    AfterValidator(_asked),
 ]
 
 
@@ -82,18 +107,18 @@ class Examples:
 class _Critique(Entry):
     prompt: Turns
     response: Text
-    principle: Text
-    critique: Text
+    principle: Words
+    critique: Words
     revision: Text | None = None
 
 
 class _Label(Entry):
     prompt: Turns
-    principle: Text
+    principle: Words
     a: Text
     b: Text
     better: Literal["A", "B"]
-    thought: Text
+    thought: Words
 
 
 class _File(Entry):

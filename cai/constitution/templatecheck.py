@@ -16,6 +16,7 @@ from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cai.values.errors import FileError, ItemError, Problem
+from cai.values.readable import invisible
 from cai.values.types import Message
 from cai.values.words import did_you_mean, one_of
 
@@ -96,8 +97,8 @@ def compile_template(environment: ImmutableSandboxedEnvironment, name: str, path
         text = render(template, {**sample, "principle": Sample("A principle.")})
     except (TemplateError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise FileError([Problem(str(path), f"fails on a sample: {error}", _line(error))]) from None
-    if not text.strip():
-        raise FileError([Problem(str(path), "renders to nothing")])
+    if invisible(text):
+        raise FileError([Problem(str(path), "renders to nothing that can be seen")])
     return template
 
 
