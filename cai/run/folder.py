@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ _OURS = (
     "checkpoints",
 )
 _MARKS = (".lock", "journal.sqlite", "manifest.json")
+OTHERS = stat.S_IRWXO  # what a file allows to those who are neither its owner nor of its group
 ROUNDS = "rounds.json"  # the folders of a run of several rounds, relative to the first, and why it stopped
 
 
@@ -117,18 +119,21 @@ class RunFolder:
         reason = "it is a file" if taken else error.strerror or str(error)
         return UsageError(f"{self.path}: cannot be used as a run folder ({reason}); name another with --run")
 
-    def write_text(self, name: str, text: str) -> None:
-        atomic_write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
+    def write_text(self, name: str, text: str, private: bool = False) -> None:
+        atomic_write(self.path / name, lambda path: path.write_text(text, encoding="utf-8"), private)
 
-    def write_table(self, name: str, rows: Iterable[dict[str, Any]]) -> None:
-        """Write ``data/<name>.parquet``; an empty list gives a file without columns."""
+    def write_table(self, name: str, rows: Iterable[dict[str, Any]], private: bool = False) -> None:
+        """Write ``data/<name>.parquet``; an empty list gives a file without columns.
+
+        ``private``: it says what people voted, so not everybody on the machine may read it.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         table = pa.Table.from_pylist(list(rows))
         path = self.table(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, lambda target: pq.write_table(table, target, compression="zstd"))
+        atomic_write(path, lambda target: pq.write_table(table, target, compression="zstd"), private)
 
     def read_table(self, name: str, build: Callable[[dict[str, Any]], T]) -> list[T]:
         """The values of ``data/<name>.parquet``, each built by ``build(row)``.
@@ -162,12 +167,15 @@ class RunFolder:
         except (TypeError, ValueError) as error:
             raise _damaged(self.failures, error) from error
 
-    def record_metrics(self, scores: dict[str, Score], drop: str) -> None:
-        """Merge ``scores`` into metrics.json after dropping the keys that start with ``drop``."""
+    def record_metrics(self, scores: dict[str, Score], drop: str, private: bool = False) -> None:
+        """Merge ``scores`` into metrics.json after dropping the keys that start with ``drop``.
+
+        ``private``: a key bears somebody's name.
+        """
         metrics = {key: value for key, value in self.read_metrics().items() if not key.startswith(drop)}
         metrics |= scores
         ordered = {key: asdict(metrics[key]) for key in sorted(metrics)}
-        self.write_text("metrics.json", json.dumps(ordered, indent=2, allow_nan=False) + "\n")
+        self.write_text("metrics.json", json.dumps(ordered, indent=2, allow_nan=False) + "\n", private)
 
     def read_metrics(self) -> dict[str, Score]:
         if not self.metrics.exists():
@@ -182,10 +190,16 @@ def _damaged(path: Path, error: Exception) -> CaiError:
     return CaiError(f"{path}: cannot be read ({error}); delete it and run again")
 
 
-def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step."""
+def atomic_write(path: Path, write: Callable[[Path], object], private: bool = False) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place in one step.
+
+    ``private``: only the owner and, as the umask says, the group can read it at any moment. What was
+    closed to others before stays so.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        if private or (path.exists() and not path.stat().st_mode & OTHERS):
+            make_private(temporary)
         write(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -193,6 +207,16 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def make_private(path: Path) -> None:
+    """Make the file if it is not there; either way, nobody but its owner and group can open it.
+
+    Left as it is where it belongs to somebody else. Raises OSError when it cannot be made.
+    """
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT, 0o660))
+    with suppress(PermissionError):
+        path.chmod(path.stat().st_mode & ~OTHERS)
 
 
 def point_latest(folder: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from effort import steps
 
 from cai.constitution.load import Constitution, draw_many, dump, load_constitution
 from cai.constitution.templates import Templates
@@ -18,24 +18,6 @@ MOST = 9_990  # plain sentences in one file within its limit of keys and values
 
 def plain(count: int) -> str:
     return "principles:\n" + "".join(f"  - Answer number {n} is kind about it.\n" for n in range(count))
-
-
-def steps(work: Callable[[], object]) -> int:
-    """Lines of Python that ``work`` runs, each turn of a loop anew: effort without a clock."""
-    count = 0
-
-    def seen(frame: object, event: str, argument: object) -> object:
-        nonlocal count
-        count += event == "line"
-        return seen
-
-    before = sys.gettrace()
-    sys.settrace(seen)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def load(path: Path, text: str) -> Callable[[], object]:

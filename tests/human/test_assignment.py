@@ -7,17 +7,17 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cai.human.votes import assignment
 from cai.human.votes.assignment import (
     GAP,
     LEASE,
     Lease,
     Mark,
+    Marks,
     Plan,
     Progress,
     Showing,
     comes_back,
-    next_showing,
-    progress,
     shown_first,
     shuffled,
     ticket,
@@ -28,6 +28,12 @@ ABC = Plan(("a", "b", "c"), seed=1, repeat=0.0)
 
 def mark(annotator: str, item: str, skipped: bool = False, repeat: bool = False) -> Mark:
     return Mark(annotator, Showing(item, repeat), skipped)
+
+
+def next_showing(
+    plan: Plan, annotator: str, marks: list[Mark], leases: dict[str, Lease], now: float
+) -> Showing | None:
+    return assignment.next_showing(plan, annotator, Marks(marks), leases, now)
 
 
 def work(plan: Plan, annotator: str, most: int = 1000) -> list[Showing]:
@@ -78,10 +84,10 @@ def test_progress_counts_places_once() -> None:
         mark("r", "c", True),
     ]
     leases = {"s": Lease(Showing("b"), 9.0)}
-    assert progress(plan, "r", marks, leases, 0.0) == Progress(
+    assert assignment.progress(plan, "r", Marks(marks), leases, 0.0) == Progress(
         own=2, left=1, waiting=1, skipped=1, all=3, places=6
     )
-    assert progress(plan, "s", marks, leases, 0.0) == Progress(
+    assert assignment.progress(plan, "s", Marks(marks), leases, 0.0) == Progress(
         own=1, left=2, waiting=0, skipped=0, all=3, places=6
     )
 

@@ -52,7 +52,7 @@ def _of_run(folder: RunFolder) -> Agreement:
     ai = folder.read_table("preferences", tables.preference_from) if labeled else []
     agreement = measure(human, ai)
     with folder.locked():
-        folder.record_metrics(dict(agreement.scores), drop=PREFIX)
+        folder.record_metrics(dict(agreement.scores), drop=PREFIX, private=True)  # some name an annotator
         folder.write_table(CURVE, map(asdict, agreement.curve))
     return agreement
 

@@ -92,7 +92,7 @@ def export_votes(
     progress = _Progress(Contents())
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = _required(_rows(votes, format, progress), name, progress)
-    atomic_write(file, lambda path: _WRITERS[_suffix(file) or ""](path, rows))
+    atomic_write(file, lambda path: _WRITERS[_suffix(file) or ""](path, rows), private=True)
     if folder is not None:
         text = card(progress.contents, format, file.relative_to(folder), constitution)
         atomic_write(folder / "README.md", lambda path: path.write_text(text, encoding="utf-8"))

@@ -24,7 +24,7 @@ def write(path: Path, votes: Iterable[Preference]) -> None:
     """Write ``votes`` to ``path``; what was there stays until the last one is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fill = _fill_parquet if path.suffix == ".parquet" else _fill_jsonl
-    atomic_write(path, lambda target: fill(target, map(tables.preference_row, votes)))
+    atomic_write(path, lambda target: fill(target, map(tables.preference_row, votes)), private=True)
 
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -32,7 +32,7 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     beside = failures_of(path)
     if failures:
         lines = [json.dumps(asdict(failure)) + "\n" for failure in failures]
-        atomic_write(beside, lambda target: target.write_text("".join(lines), encoding="utf-8"))
+        atomic_write(beside, lambda target: target.write_text("".join(lines), encoding="utf-8"), private=True)
     else:
         beside.unlink(missing_ok=True)
 

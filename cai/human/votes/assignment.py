@@ -1,4 +1,4 @@
-"""Which pair an annotator sees next, and in which order: pure functions of the plan and of the votes.
+"""Which pair an annotator sees next, and in which order: functions of the plan and of the votes.
 
 Every pair goes to ``per_pair`` annotators, in the plan's order. While somebody looks at a pair it is leased
 to them, so that two people at work at the same moment do not both take its last place; a lease runs out.
@@ -11,8 +11,9 @@ that reaches the page tells it apart from a new pair. What cannot come back that
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from cai.run.journal import derive_seed, digest
@@ -21,7 +22,7 @@ GAP = 10  # votes between the two showings of a pair to one annotator
 LEASE = 900.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """``items`` in the order of showing; ``repeat`` is the share that is shown twice to an annotator."""
 
@@ -29,6 +30,11 @@ class Plan:
     seed: int
     per_pair: int = 1
     repeat: float = 0.05
+
+    @cached_property
+    def known(self) -> Set[str]:
+        """The items, to look one up."""
+        return frozenset(self.items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,40 @@ class Mark:
     annotator: str
     showing: Showing
     skipped: bool = False
+
+
+class Marks:
+    """The standing marks, by annotator and by item. Kept up with each vote, so that what somebody sees next
+    does not cost a look at everybody's votes.
+
+    ``taken``: item → who has voted on it; a skip fills no place, a repeat none of its own.
+    """
+
+    def __init__(self, marks: Iterable[Mark] = ()):
+        self._of: dict[str, dict[Showing, Mark]] = {}
+        self.taken: dict[str, set[str]] = {}
+        for mark in marks:
+            self.append(mark)
+
+    def of(self, annotator: str) -> Sequence[Mark]:
+        """An annotator's marks in the order of casting."""
+        return tuple(self._of.get(annotator, {}).values())
+
+    def has(self, annotator: str, showing: Showing) -> bool:
+        return showing in self._of.get(annotator, {})
+
+    def append(self, mark: Mark) -> None:
+        self._of.setdefault(mark.annotator, {})[mark.showing] = mark
+        if not mark.skipped:
+            self.taken.setdefault(mark.showing.item, set()).add(mark.annotator)
+
+    def remove(self, annotator: str, showing: Showing) -> None:
+        """Forget a mark that was taken back."""
+        own = self._of[annotator]
+        del own[showing]
+        other = own.get(Showing(showing.item, not showing.repeat))
+        if other is None or other.skipped:
+            self.taken.get(showing.item, set()).discard(annotator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +112,47 @@ class Progress:
 
 
 def next_showing(
-    plan: Plan, annotator: str, marks: Sequence[Mark], leases: Mapping[str, Lease], now: float
+    plan: Plan, annotator: str, marks: Marks, leases: Mapping[str, Lease], now: float
 ) -> Showing | None:
     """What ``annotator`` should see: what they hold, else a repeat that is due, else the next open pair."""
-    done = {mark.showing for mark in marks if mark.annotator == annotator}
     held = leases.get(annotator)
-    if held and held.until > now and held.showing not in done and held.showing.item in plan.items:
+    if (
+        held
+        and held.until > now
+        and not marks.has(annotator, held.showing)
+        and held.showing.item in plan.known
+    ):
         return held.showing
-    if (due := _due(plan, annotator, marks)) is not None:
+    if (due := _due(plan, marks.of(annotator), annotator)) is not None:
         return due
-    taken = _taken(marks)
     with_others = _held(annotator, leases, now)
     for item in plan.items:
-        others = taken.get(item, frozenset()) | with_others.get(item, frozenset())
-        if Showing(item) not in done and len(others) < plan.per_pair:
+        free = plan.per_pair - len(marks.taken.get(item, ()))
+        if free <= 0 or marks.has(annotator, Showing(item)):
+            continue
+        if item not in with_others or len(with_others[item] - marks.taken.get(item, set())) < free:
             return Showing(item)
     return None
 
 
-def progress(
-    plan: Plan, annotator: str, marks: Sequence[Mark], leases: Mapping[str, Lease], now: float
-) -> Progress:
-    mine = [mark for mark in marks if mark.annotator == annotator]
+def progress(plan: Plan, annotator: str, marks: Marks, leases: Mapping[str, Lease], now: float) -> Progress:
+    mine = marks.of(annotator)
     seen = {mark.showing.item for mark in mine}
-    taken = _taken(marks)
     with_others = _held(annotator, leases, now)
-    open_ = [item for item in plan.items if item not in seen and len(taken.get(item, ())) < plan.per_pair]
-    waiting = sum(
-        len(taken.get(item, frozenset()) | with_others.get(item, frozenset())) >= plan.per_pair
-        for item in open_
-    )
+    left = waiting = filled = 0
+    for item in plan.items:
+        taken = marks.taken.get(item, set())
+        free = plan.per_pair - len(taken)
+        filled += min(plan.per_pair, len(taken))
+        if free > 0 and item not in seen:
+            left += 1
+            waiting += item in with_others and len(with_others[item] - taken) >= free
     return Progress(
         own=sum(not mark.skipped for mark in mine),
-        left=len(open_),
+        left=left,
         waiting=waiting,
         skipped=sum(mark.skipped for mark in mine),
-        all=sum(min(plan.per_pair, len(taken.get(item, ()))) for item in plan.items),
+        all=filled,
         places=plan.per_pair * len(plan.items),
     )
 
@@ -134,33 +179,22 @@ def comes_back(plan: Plan, annotator: str, item: str) -> bool:
     return derive_seed("repeat", plan.seed, annotator, item) < plan.repeat * 2**31
 
 
-def _due(plan: Plan, annotator: str, marks: Sequence[Mark]) -> Showing | None:
+def _due(plan: Plan, mine: Sequence[Mark], annotator: str) -> Showing | None:
     """The earliest vote of ``annotator`` that is drawn to come back and lies ``GAP`` votes behind."""
-    mine = [mark for mark in marks if mark.annotator == annotator]
     again = {mark.showing.item for mark in mine if mark.showing.repeat}
-    wanted = set(plan.items)
     for mark in mine[: max(0, len(mine) - GAP)]:
         item = mark.showing.item
-        if mark.skipped or item in again or item not in wanted:
+        if mark.skipped or item in again or item not in plan.known:
             continue
         if comes_back(plan, annotator, item):
             return Showing(item, repeat=True)
     return None
 
 
-def _taken(marks: Sequence[Mark]) -> dict[str, frozenset[str]]:
-    """Item → who has voted on it; a skip fills no place, a repeat none of its own."""
-    found: dict[str, set[str]] = {}
-    for mark in marks:
-        if not mark.skipped:
-            found.setdefault(mark.showing.item, set()).add(mark.annotator)
-    return {item: frozenset(names) for item, names in found.items()}
-
-
-def _held(annotator: str, leases: Mapping[str, Lease], now: float) -> dict[str, frozenset[str]]:
+def _held(annotator: str, leases: Mapping[str, Lease], now: float) -> dict[str, set[str]]:
     """Item → who else is looking at it."""
     found: dict[str, set[str]] = {}
     for name, lease in leases.items():
         if name != annotator and lease.until > now and not lease.showing.repeat:
             found.setdefault(lease.showing.item, set()).add(name)
-    return {item: frozenset(names) for item, names in found.items()}
+    return found

@@ -10,7 +10,7 @@ import re
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from cai.human.votes.assignment import (
     LEASE,
     Lease,
     Mark,
+    Marks,
     Plan,
     Progress,
     Showing,
@@ -29,6 +30,7 @@ from cai.human.votes.assignment import (
 from cai.human.votes.log import CHOICES, SCALE, Choice, Vote, VoteLog
 from cai.human.votes.poll import Item, Options, Poll
 from cai.values.errors import ItemError
+from cai.values.readable import invisible
 
 MAX_NAME = 60  # characters of an annotator's name
 MAX_REASON = 5_000  # characters of a reason
@@ -79,21 +81,24 @@ class Desk:
     options: Options
     log: VoteLog
     clock: Callable[[], float] = time.monotonic
+    plan: Plan = field(init=False)
+    _marks: Marks = field(init=False)
     _leases: dict[str, Lease] = field(default_factory=dict)
 
-    @property
-    def plan(self) -> Plan:
-        return Plan(tuple(self.poll.items), self.poll.seed, self.options.per_pair, self.options.repeat)
+    def __post_init__(self) -> None:
+        items = tuple(self.poll.items)
+        self.plan = Plan(items, self.poll.seed, self.options.per_pair, self.options.repeat)
+        self._marks = Marks(map(_mark, self.log.standing))
 
     def view(self, annotator: str) -> View:
         """What the annotator sees now; the pair is theirs for a while."""
-        plan, marks, now = self.plan, self._marks(), self.clock()
+        plan, marks, now = self.plan, self._marks, self.clock()
         showing = next_showing(plan, annotator, marks, self._leases, now)
         if showing is None:
             self._leases.pop(annotator, None)
         else:
             self._leases[annotator] = Lease(showing, now + LEASE)
-        mine = [vote for vote in self.log.standing if vote.annotator == annotator]
+        mine = self.log.of(annotator)
         return View(
             None if showing is None else self._shown(annotator, showing),
             progress(plan, annotator, marks, self._leases, now),
@@ -127,7 +132,7 @@ class Desk:
                 raise ItemError("id used twice", "another annotator's vote has it")
             return "stored"
         shown, showing = self.find(paper.annotator, paper.key, paper.ticket)
-        if any(mark.annotator == paper.annotator and mark.showing == showing for mark in self._marks()):
+        if self._marks.has(paper.annotator, showing):
             return "already"
         question = shown.item.question
         vote = Vote(
@@ -145,6 +150,7 @@ class Desk:
             paper.seconds,
         )
         self.log.cast(vote, shown.item.comparison)
+        self._marks.append(_mark(vote))
         self._leases.pop(paper.annotator, None)
         return "stored"
 
@@ -153,7 +159,7 @@ class Desk:
         vote = self.log.get(name)
         if self.log.author(uuid) is not None or vote is None or vote.annotator != annotator:
             return None
-        self.log.take_back(annotator, {uuid: name})
+        self._take_back(annotator, {uuid: vote})
         if vote.item in self.poll.items:
             self._leases[annotator] = Lease(Showing(vote.item, vote.repeat), self.clock() + LEASE)
         return vote
@@ -162,9 +168,14 @@ class Desk:
         """Take all skips of the annotator back, so that these pairs come again. Returns how many."""
         if self.log.author(f"{uuid}.1") is not None:
             return 0
-        skips = [v.uuid for v in self.log.standing if v.annotator == annotator and v.choice == "skip"]
-        self.log.take_back(annotator, {f"{uuid}.{number}": name for number, name in enumerate(skips, 1)})
+        skips = [vote for vote in self.log.of(annotator) if vote.choice == "skip"]
+        self._take_back(annotator, {f"{uuid}.{number}": vote for number, vote in enumerate(skips, 1)})
         return len(skips)
+
+    def _take_back(self, annotator: str, votes: Mapping[str, Vote]) -> None:
+        self.log.take_back(annotator, {uuid: vote.uuid for uuid, vote in votes.items()})
+        for vote in votes.values():
+            self._marks.remove(annotator, _mark(vote).showing)
 
     def _shown(self, annotator: str, showing: Showing) -> Shown:
         item = self.poll.items[showing.item]
@@ -173,11 +184,9 @@ class Desk:
         responses = (pair.a, pair.b) if first == "a" else (pair.b, pair.a)
         return Shown(showing.item, ticket(self.poll.seed, annotator, showing), item, responses)
 
-    def _marks(self) -> Sequence[Mark]:
-        return [
-            Mark(vote.annotator, Showing(vote.item, vote.repeat), vote.choice == "skip")
-            for vote in self.log.standing
-        ]
+
+def _mark(vote: Vote) -> Mark:
+    return Mark(vote.annotator, Showing(vote.item, vote.repeat), vote.choice == "skip")
 
 
 def clean_name(text: object) -> str:
@@ -187,7 +196,7 @@ def clean_name(text: object) -> str:
         ItemError: it is empty, too long, or has characters that cannot be seen.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split()) if isinstance(text, str) else ""
-    if not 0 < len(name) <= MAX_NAME or not name.isprintable():
+    if invisible(name) or len(name) > MAX_NAME or not name.isprintable():
         raise ItemError("name", f"a name has 1 to {MAX_NAME} visible characters")
     return name
 

@@ -17,13 +17,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from cai.data import tables
 from cai.human.pairs import BOTH_BAD, pair_key, strength
+from cai.run.folder import make_private
 from cai.run.journal import digest
 from cai.values.errors import CaiError, UsageError
 from cai.values.types import Comparison, Judgement, Preference, Source
@@ -161,12 +162,19 @@ class VoteLog:
             self._db = _connect(path, create=True)
             if not _version(self._db, path):
                 self._write([(statement, ()) for statement in _SCHEMA])
-            self._standing = {vote.uuid: vote for vote in map(_vote, self._db.execute(_STANDING))}
+            self._standing: dict[str, Vote] = {}
+            self._of: dict[str, dict[str, Vote]] = {}
+            for vote in map(_vote, self._db.execute(_STANDING)):
+                self._keep(vote)
 
     @property
     def standing(self) -> Sequence[Vote]:
         """Votes that were not taken back, skips included, in the order of casting."""
         return tuple(self._standing.values())
+
+    def of(self, annotator: str) -> Sequence[Vote]:
+        """Those of one annotator."""
+        return tuple(self._of.get(annotator, {}).values())
 
     def get(self, uuid: str) -> Vote | None:
         """The vote, if it stands."""
@@ -187,14 +195,17 @@ class VoteLog:
                 (f"INSERT INTO log (time, {_COLUMNS}) VALUES ({marks})", (time.time(), *astuple(vote))),
             ]
         )
-        self._standing[vote.uuid] = vote
+        self._keep(vote)
 
     def take_back(self, annotator: str, votes: dict[str, str]) -> None:
         """Take standing votes back, all or none. ``votes``: id of the new row → id of the vote."""
         insert = "INSERT INTO log (time, uuid, annotator, takes_back) VALUES (?, ?, ?, ?)"
         self._write([(insert, (time.time(), uuid, annotator, vote)) for uuid, vote in votes.items()])
         for vote in votes.values():
-            del self._standing[vote]
+            del self._of[self._standing.pop(vote).annotator][vote]
+
+    def _keep(self, vote: Vote) -> None:
+        self._standing[vote.uuid] = self._of.setdefault(vote.annotator, {})[vote.uuid] = vote
 
     def recall(self, name: str) -> str | None:
         """What ``note`` kept under ``name``."""
@@ -229,12 +240,26 @@ class VoteLog:
 
 def _connect(path: Path, create: bool = False) -> sqlite3.Connection:
     mode = "rwc" if create else "rw"
+    if create:
+        _keep_private(path)
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=10)
     if create:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
     return db
+
+
+def _keep_private(path: Path) -> None:
+    """Who voted what is nobody's business: made so before the first byte, SQLite's files beside it as well.
+
+    SQLite gives the files that it makes beside a database the database's own permissions.
+    """
+    with suppress(OSError):  # a place that cannot be written to is told by SQLite
+        make_private(path)
+        for beside in ("-wal", "-shm"):
+            if (name := path.with_name(path.name + beside)).exists():
+                make_private(name)
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:

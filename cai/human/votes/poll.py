@@ -23,6 +23,7 @@ from cai.human.votes.log import content_hash
 from cai.run.folder import RunFolder
 from cai.run.journal import digest
 from cai.values.errors import ItemError, UsageError
+from cai.values.readable import invisible, wordless
 from cai.values.types import Comparison, Preference, Source
 from cai.values.words import slug
 
@@ -120,8 +121,8 @@ def _check(options: Options) -> None:
         raise UsageError(f"--repeat is {options.repeat}; it is a share, from 0 to 1")
     if not 0 <= options.port <= 65535:
         raise UsageError(f"--port is {options.port}; ports go from 1 to 65535")
-    if options.question is not None and not options.question.strip():
-        raise UsageError("--question is empty; leave it out to ask the principles' questions")
+    if options.question is not None and wordless(options.question):
+        raise UsageError("--question is empty or says nothing; leave it out to ask the principles' questions")
 
 
 def _seed(run: Path) -> int:
@@ -183,8 +184,11 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"{path}: more than {MAX_BYTES >> 20} MiB of guidelines; shorten them")
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    if invisible(text):
+        raise UsageError(f"{path}: nothing in it that can be seen; leave --guidelines out, or write some")
+    return text

@@ -10,6 +10,7 @@ and goes on by itself when the new address is opened in any tab of the same brow
 from __future__ import annotations
 
 import fcntl
+import resource
 import secrets
 import socket
 import uuid
@@ -25,6 +26,9 @@ from cai.human.votes.poll import Options, Poll, load_poll
 from cai.values.errors import UsageError
 
 LOG = "votes.sqlite"
+WAITING = 1024  # connections that the system keeps until they are answered: a class opens the page at once
+KEEP_ALIVE = 75  # seconds; a person looks at a pair for longer than the 5 that uvicorn would wait
+_FILES = 8192  # open files that are asked for: a thousand browsers
 _PORT, _RUN = "port", "run"
 
 
@@ -99,7 +103,7 @@ def _listening(log: VoteLog, port: int) -> Iterator[socket.socket]:
     for candidate in [port] if port else [int(before), 0]:
         try:
             # Reuse: a server that was killed leaves connections that linger. It steals no port in use.
-            listener = socket.create_server(("127.0.0.1", candidate))
+            listener = socket.create_server(("127.0.0.1", candidate), backlog=WAITING)
         except (OSError, OverflowError) as error:
             if candidate:
                 reason = error.strerror if isinstance(error, OSError) else str(error)
@@ -125,6 +129,18 @@ def _serve(app: Callable[..., object], listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=WAITING,
     )
+    allow_files()
     with suppress(KeyboardInterrupt):  # how one ends a server
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def allow_files() -> None:
+    """As many open files as the system lets a process have: a browser keeps up to six connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # a system's own limit below the one that it tells
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -28,7 +28,7 @@ async def step_mix(run: Run) -> None:
     votes = [row for row in found if row.source.kind == "human"]
     held_out = load_prompts(run.config).held_out
     mixture = mix(ai, votes, held_out, run.config.human, run.seed("mix"))
-    run.folder.write_table(TABLE, map(tables.preference_row, mixture.preferences))
+    run.folder.write_table(TABLE, map(tables.preference_row, mixture.preferences), private=bool(votes))
     run.folder.record_failures({"mix"}, failures + [replace(f, stage="mix") for f in mixture.failures])
     counts = {f"mix/{source}/{fate}": _exact(n) for (source, fate), n in mixture.counts.items()}
     calibration = {f"mix/recalibration/{name}": score for name, score in mixture.scores.items()}
