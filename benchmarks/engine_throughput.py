@@ -60,8 +60,8 @@ class Plain:
 
         folder = model_path(config)
         dtype = getattr(torch, resolve_dtype(config.dtype, folder, has_gpu()))
-        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left", trust_remote_code=False)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False).eval()
         self.model.generation_config.pad_token_id = self.tokenizer.pad_token_id or 0
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model.to(self.device)

@@ -15,7 +15,6 @@ preference model. The first three take about a minute each on two cores, harm as
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from cai.pocket import oracle
 from cai.run.folder import RunFolder
 from cai.run.progress import for_stream
 from cai.statistics.intervals import proportion
+from cai.training.rl.rollouts import recorded
 from cai.values.types import Prompt, Score, Transcript
 
 ROUNDS = 4
@@ -156,12 +156,9 @@ def harm(runs: Path) -> tuple[list[Line], str, str]:
     home = runs / "ppo"
     cai(home, "--constitution", "harmless.yaml", "--method", "ppo", "--set", f"sft.max_steps={EARLY}")
     prompts = {prompt.id: prompt for prompt in load_prompts(settings()).train}
-    folder = RunFolder(home).checkpoint("policy") / "rollouts"
     steps: dict[int, list[tuple[Prompt, str]]] = {}
-    for file in sorted(folder.glob("*.jsonl")):
-        rows = map(json.loads, file.read_text(encoding="utf-8").splitlines())
-        said = [(prompts[row["prompt_id"]], row["text"]) for row in rows]
-        steps.setdefault(int(file.name.split(".")[0]) // 3, []).extend(said)
+    for step, (rollouts, _) in enumerate(recorded(RunFolder(home).checkpoint("policy"))):
+        steps.setdefault(step // 3, []).extend((prompts[r.prompt_id], r.text) for r in rollouts)
     lines = []
     for what, measure in (("harmlessness", harmlessness), ("helpfulness", helpfulness)):
         lines.append(line(what, [(3 * n + 1, measure(answers)) for n, answers in steps.items()]))

@@ -27,8 +27,10 @@ def pocket(run: Path, out: Path) -> None:
         subprocess.run([*cai, "train", "reward", str(run)], check=True)
     for name, loader in (("sft", AutoModelForCausalLM), ("reward", AutoModelForSequenceClassification)):
         folder = run / "checkpoints" / name
-        loader.from_pretrained(folder, dtype=torch.float32).save_pretrained(out / name)
-        AutoTokenizer.from_pretrained(folder).save_pretrained(out / name)
+        loader.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False).save_pretrained(
+            out / name
+        )
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False).save_pretrained(out / name)
     _write(out, pocket_prompts("train", PROMPTS), ("I can't help with that.", "Yes."))
 
 
@@ -49,9 +51,11 @@ def ragged(run: Path, out: Path) -> None:
     base = pocket_size_model(out / "base")
     train_sft(base, examples, SFTConfig(learning_rate=1e-3, epochs=2), out / "sft", seed=0)
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(out / "sft", num_labels=1, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        out / "sft", num_labels=1, dtype=torch.float32, trust_remote_code=False
+    )
     model.save_pretrained(out / "reward")
-    AutoTokenizer.from_pretrained(out / "sft").save_pretrained(out / "reward")
+    AutoTokenizer.from_pretrained(out / "sft", trust_remote_code=False).save_pretrained(out / "reward")
     _write(out, [example.prompt for example in examples], ("w1 w2 w3", "w4"))
 
 
@@ -79,7 +83,7 @@ def _write(out: Path, prompts: Sequence[Any], answers: tuple[str, str]) -> None:
     from cai.chat import encoding
     from cai.values.types import as_messages
 
-    tokenizer = AutoTokenizer.from_pretrained(out / "sft")
+    tokenizer = AutoTokenizer.from_pretrained(out / "sft", trust_remote_code=False)
     rows = [
         {"id": p.id, "messages": as_messages(p.messages), "ids": encoding.encode(tokenizer, p.messages)}
         for p in prompts

@@ -181,8 +181,8 @@ def evaluate(side: str, seed: int, options: argparse.Namespace) -> dict[str, Any
 
     out: Path = options.folder
     folder = out / "sft" if side == "start" else out / f"{side}-{seed}/policy"
-    tokenizer = AutoTokenizer.from_pretrained(out / "sft")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(out / "sft", trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
     prompts = inputs.pocket_prompts("eval", HELD_OUT)
     asked = [encoding.encode(tokenizer, prompt.messages) for prompt in prompts]
     seeds = [derive_seed(0, "held out", prompt.id) for prompt in prompts]

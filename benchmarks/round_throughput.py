@@ -186,9 +186,11 @@ async def measure(prompts: list[Prompt], options: argparse.Namespace) -> None:
     engine = await VLLMEngine.open(config, folder, fingerprint(config))
     inner = engine._worker._engine
     end = sorted(engine._worker.text.end_ids)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, options.dtype)).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, options.dtype), trust_remote_code=False
+    ).eval()
     ratios: dict[str, list[float]] = {"by hand": [], "transformers": []}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(options.pairs + 1):  # the first pair warms up and does not count

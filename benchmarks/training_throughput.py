@@ -67,7 +67,9 @@ def pocket_size_model(folder: Path) -> Path:
         tokenizer_object=backend, eos_token="<|im_end|>", pad_token="<unk>", unk_token="<unk>"
     )
     tokenizer.chat_template = CHATML
-    config = LlamaConfig.from_pretrained(MODEL_PATH, dtype="float32", vocab_size=len(vocabulary))
+    config = LlamaConfig.from_pretrained(
+        MODEL_PATH, dtype="float32", vocab_size=len(vocabulary), trust_remote_code=False
+    )
     config.pad_token_id, config.bos_token_id, config.eos_token_id = 0, 1, 2
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -115,7 +117,7 @@ def trls(method: str, model: Path, items: list[Any], work: Path, *, tuned: bool)
     from trl.trainer.sft_config import SFTConfig as TRLSFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     tokens, rows = _columns(method, tokenizer, items)
     common: dict[str, Any] = {
         "output_dir": str(work / "trl"), "use_cpu": True, "report_to": "none", "disable_tqdm": True,

@@ -65,7 +65,9 @@ class Recorder(TrainerCallback):
 
 def scorer(folder: str, center: float) -> Any:
     """The reward model, or a critic that starts from it; its head gets the offset that cai takes off."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, trust_remote_code=False
+    )
     head = torch.nn.Linear(model.score.in_features, 1)
     with torch.no_grad():
         head.weight.copy_(model.score.weight)
@@ -108,11 +110,12 @@ def main() -> None:
         "bf16"
     ]:  # what ``accelerate launch --mixed_precision bf16`` sets; bf16=True alone does nothing here
         os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
-    tokenizer = AutoTokenizer.from_pretrained(job["policy"], padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(job["policy"], padding_side="left", trust_remote_code=False)
     if tokenizer.eos_token_id != END:
         raise SystemExit(f"the end-of-turn token is {tokenizer.eos_token_id}, expected {END}")
     policy, reference = (
-        AutoModelForCausalLM.from_pretrained(job["policy"], dtype=torch.float32) for _ in range(2)
+        AutoModelForCausalLM.from_pretrained(job["policy"], dtype=torch.float32, trust_remote_code=False)
+        for _ in range(2)
     )
     reward, critic = (scorer(job["reward"], job["center"]) for _ in range(2))
     check(job, reward, tokenizer.pad_token_id)

@@ -38,12 +38,14 @@ def ensure(folder: Path = DEFAULT) -> Path:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.bfloat16)
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.bfloat16, trust_remote_code=False
+    )
     # The weights are plain now: save_pretrained must not ask the quantizer, nor readers look for one.
     model.hf_quantizer = None
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, trust_remote_code=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # A folder of its own: two processes may be at this at the same time, and the first to finish wins.
     with tempfile.TemporaryDirectory(dir=folder.parent) as home:

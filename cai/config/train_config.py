@@ -45,7 +45,10 @@ class OptimizerConfig(Section):
     max_length: Positive = Field(1024, description="tokens of a row; longer rows are quarantined")
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     group_by_length: bool = True
-    save_steps: Positive = 200
+    save_steps: Positive = Field(200, description="updates between two checkpoints")
+    save_minutes: Annotated[float, Field(gt=0.0)] = Field(
+        10.0, description="a checkpoint is saved too when the last one is this old"
+    )
     lora: LoraConfig | None = None
 
 
@@ -125,7 +128,10 @@ class RolloutConfig(Section):
         description="guard: stop when responses get longer, or shorter, than at the start by this factor",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    save_steps: Positive = 10
+    save_steps: Positive = Field(10, description="steps between two checkpoints")
+    save_minutes: Annotated[float, Field(gt=0.0)] = Field(
+        10.0, description="a checkpoint is saved too when the last one is this old"
+    )
     lora: LoraConfig | None = None
 
 

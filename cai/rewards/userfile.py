@@ -6,12 +6,13 @@ import its neighbours and hides nothing that is installed.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,8 @@ from cai.values.words import did_you_mean, one_of
 class UserFunction:
     """A function, what to call it, where it is written, and the hash of that file's text with its name.
 
-    What the file imports is not in the hash.
+    Neighbours of the file that it imports are in the hash, with what those import; what is installed, and
+    data that is read, is not.
     """
 
     name: str
@@ -53,8 +55,61 @@ def find_function(spec: str) -> UserFunction:
     function = _function(module, name, spec)
     source = inspect.getsourcefile(module) if getattr(module, "__file__", None) else None
     file = Path(source).resolve() if source else None
-    text = file.read_text(encoding="utf-8", errors="surrogateescape") if file else ""
-    return UserFunction(f"{title}:{name}", function, file, digest("function", spec, text))
+    text = _text(file) if file else ""
+    # The folders from which it can import more than what is installed; see ``_importable``.
+    more = [_text(path) for path in neighbours(file, (file.parent, Path.cwd()))] if file else []
+    fingerprint = digest("function", spec, text, *([more] if more else []))
+    return UserFunction(f"{title}:{name}", function, file, fingerprint)
+
+
+def neighbours(file: Path, folders: Sequence[Path]) -> list[Path]:
+    """The modules in ``folders`` that ``file`` imports, and those that they import; packages as a whole."""
+    homes = {folder.resolve() for folder in folders}
+    found: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        new = {path.resolve() for path in _imported(waiting.pop(), homes)} - found - {file}
+        found |= new
+        waiting += sorted(new)
+    return sorted(found)
+
+
+def _imported(file: Path, homes: set[Path]) -> list[Path]:
+    """What lies in ``homes`` of what a file imports; nothing where it is not Python."""
+    try:
+        tree = ast.parse(_text(file))
+    except (SyntaxError, ValueError):
+        return []
+    names: set[str] = set()
+    found: list[Path] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            found += file.parent.rglob("*.py")  # from the package that it is a part of
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module).split(".")[0])
+    return found + [path for name in sorted(names - {"cai"}) for path in _files(name, homes)]
+
+
+def _files(name: str, homes: set[Path]) -> list[Path]:
+    """The files of a module or package that lies directly in ``homes``."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    packages = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    inside = [
+        path for folder in packages if folder.resolve().parent in homes for path in folder.rglob("*.py")
+    ]
+    origin = Path(spec.origin or "")
+    return inside or ([origin] if origin.is_file() and origin.resolve().parent in homes else [])
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def shown(path: Path) -> str:

@@ -15,10 +15,12 @@ from typing import Any
 from cai.config.train_config import DPOConfig
 from cai.training.checkpoint import Workspace
 from cai.training.examples import PairRow, encode_pairs
-from cai.training.result import Progress, TrainResult, Watch
+from cai.training.result import Progress, Say, TrainResult, Watch, to_stderr
 from cai.training.updates.frame import train
 from cai.training.updates.method import Method, Training
 from cai.values.types import Ranked
+
+_LOGPROBS = "logprobs.safetensors"
 
 
 def train_dpo(
@@ -30,16 +32,17 @@ def train_dpo(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    say: Say = to_stderr,
 ) -> TrainResult:
     """Train ``model_path`` towards the preferred responses; the finished weights are in ``out_dir``.
 
     Raises:
         TrainingError: no usable pair, or a loss that is not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     training = Training("dpo", str(model_path), pairs, config, seed)
-    return train(training, out_dir, _method, Watch(progress, should_stop))
+    return train(training, out_dir, _method, Watch(progress, should_stop, say))
 
 
 def _method(training: Training, workspace: Workspace) -> Method:
@@ -77,15 +80,12 @@ def _reference(
 
     from cai.training.updates.scoring import reference_logprobs
 
-    path = workspace.partial / f"reference-{workspace.key[:16]}.safetensors"
-    if path.exists():
-        found = load_file(path)
-        chosen, rejected = found["chosen"], found["rejected"]
-    else:
+    folder = workspace.kept("reference")
+    if folder is None:
         size = 2 * config.micro_batch_size  # without gradients twice the rows take less memory
         chosen, rejected = reference_logprobs(base.model, rows, base.pad, base.device, size)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writing = path.with_suffix(".writing")
-        save_file({"chosen": chosen, "rejected": rejected}, writing)
-        writing.rename(path)
-    return {"ref_chosen_logps": chosen.tolist(), "ref_rejected_logps": rejected.tolist()}
+        written = workspace.fresh("reference")
+        save_file({"chosen": chosen, "rejected": rejected}, written / _LOGPROBS)
+        folder = workspace.keep(written, "reference")
+    found = load_file(folder / _LOGPROBS)
+    return {name: found[name.split("_")[1]].tolist() for name in ("ref_chosen_logps", "ref_rejected_logps")}

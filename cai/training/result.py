@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,14 @@ from cai.values.types import Failure
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after every update with (step, total steps, figures of this update)."""
+
+Say = Callable[[str], None]
+"""Told in one line what the user has to know, such as a damaged checkpoint."""
+
+
+def to_stderr(text: str) -> None:
+    """``Say`` where the caller gave none: what is wrong with a checkpoint is never passed over in silence."""
+    print(text, file=sys.stderr, flush=True)
 
 
 class TrainingStopped(CaiError):
@@ -38,10 +47,11 @@ GUARD = "stopped_by_"  # in the last update of a training that a guard has ended
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who is told of every update, and who may ask for a stop after one."""
+    """Who is told of every update, who may ask for a stop after one, and who hears of what is damaged."""
 
     progress: Progress | None = None
     should_stop: Callable[[], bool] | None = None
+    say: Say = to_stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,11 @@ class TrainResult:
 
     @classmethod
     def from_json(cls, path: Path, data: Mapping[str, Any]) -> TrainResult:
-        """The result that ``to_json`` wrote into the finished folder ``path``."""
+        """The result that ``to_json`` wrote into the finished folder ``path``.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what ``to_json`` writes.
+        """
         adapter = path / "adapter"
         return cls(
             path=path,
@@ -114,9 +128,20 @@ class TrainResult:
             rows=data["rows"],
             tokens=data["tokens"],
             seconds=data["seconds"],
-            history=tuple(data["history"]),
+            history=checked_history(data["history"]),
             failures=tuple(Failure(**failure) for failure in data["failures"]),
             left_out=data["left_out"],
             adapter=adapter if adapter.is_dir() else None,
             reused=True,
         )
+
+
+def checked_history(found: Any) -> tuple[dict[str, float], ...]:
+    """The figures of every update, as a record on disk holds them. Raises ValueError where they are not."""
+    whole = isinstance(found, list) and all(
+        isinstance(figures, dict) and all(isinstance(value, int | float) for value in figures.values())
+        for figures in found
+    )
+    if not whole:
+        raise ValueError("not a list of figures")
+    return tuple(found)

@@ -23,7 +23,7 @@ from typing import Any
 from cai.config.train_config import RewardModelConfig
 from cai.training.checkpoint import Workspace
 from cai.training.examples import PairRow, encode_pairs
-from cai.training.result import Progress, TrainResult, Watch
+from cai.training.result import Progress, Say, TrainResult, Watch, to_stderr
 from cai.training.updates.frame import train
 from cai.training.updates.method import Method, Training
 from cai.values.errors import TrainingError
@@ -39,16 +39,17 @@ def train_reward(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    say: Say = to_stderr,
 ) -> TrainResult:
     """Train a reward model that starts from ``model_path``, with a fresh head; it is in ``out_dir``.
 
     Raises:
         TrainingError: no usable pair, a loss that is not finite, or no such form of this model.
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     training = Training("reward", str(model_path), pairs, config, seed)
-    return train(training, out_dir, _method, Watch(progress, should_stop))
+    return train(training, out_dir, _method, Watch(progress, should_stop, say))
 
 
 def is_held_out(prompt: Prompt, share: float, seed: int) -> bool:
@@ -108,7 +109,7 @@ def _load_model(model_path: str, seed: int) -> Any:
 
     try:
         model: Any = AutoModelForSequenceClassification.from_pretrained(
-            model_path, num_labels=1, dtype=torch.float32
+            model_path, num_labels=1, dtype=torch.float32, trust_remote_code=False
         )
     except ValueError as error:  # transformers' word for "this architecture has none"
         raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error

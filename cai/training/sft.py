@@ -14,7 +14,7 @@ from pathlib import Path
 from cai.config.train_config import SFTConfig
 from cai.training.checkpoint import Workspace
 from cai.training.examples import Example, encode_examples
-from cai.training.result import Progress, TrainResult, Watch
+from cai.training.result import Progress, Say, TrainResult, Watch, to_stderr
 from cai.training.updates.frame import train
 from cai.training.updates.method import Method, Training
 
@@ -28,16 +28,17 @@ def train_sft(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    say: Say = to_stderr,
 ) -> TrainResult:
     """Train ``model_path`` to give the examples' responses; the finished weights are in ``out_dir``.
 
     Raises:
         TrainingError: no usable row, or a loss that is not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     training = Training("sft", str(model_path), examples, config, seed)
-    return train(training, out_dir, _method, Watch(progress, should_stop))
+    return train(training, out_dir, _method, Watch(progress, should_stop, say))
 
 
 def _method(training: Training, workspace: Workspace) -> Method:

@@ -1,7 +1,8 @@
 """The error vocabulary. Every message says what was wrong, where, and what to do next.
 
 ``cli/app.py`` is the one place that turns these into exit codes:
-0 done · 1 failed · 2 usage or configuration · 3 finished with quarantined items · 130 interrupted.
+0 done · 1 failed · 2 usage or configuration · 3 finished with quarantined items · 130 interrupted (Ctrl-C) ·
+143 ended by SIGTERM · 129 ended by SIGHUP. After the last three the same command goes on.
 """
 
 from __future__ import annotations

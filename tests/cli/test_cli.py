@@ -235,7 +235,7 @@ def test_an_interrupt_does_not_wait_for_a_model_that_is_being_loaded(thread: str
     """The engine's thread can't be stopped; at the interpreter's end a library under it would abort."""
     program = (
         "import atexit, threading, time\n"
-        "from cai import cli\n"
+        "from cai.cli import app as cli\n"
         f"threading.Thread(target=time.sleep, args=(60,), name={thread!r}, daemon=True).start()\n"
         "atexit.register(print, 'ended in order')\n"
         "def app(standalone_mode):\n    print('so far')\n    raise KeyboardInterrupt\n"

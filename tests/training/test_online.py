@@ -250,9 +250,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-import cai.training.online_trainers
+import cai.training.rl.online_trainers
 from test_online import job, shortness
-from cai.training.online import train_group
+from cai.training.rl.online import train_group
 
 method, model, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
@@ -302,7 +302,7 @@ TWO = """
 import sys
 from pathlib import Path
 from test_online import job
-from cai.training.online import train_group
+from cai.training.rl.online import train_group
 train_group(job(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), prompts=4, save_steps=1))
 """
 

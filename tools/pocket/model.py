@@ -14,8 +14,10 @@ class Model:
     """Loads a folder; generates and compares in batches sorted by length."""
 
     def __init__(self, path: Path, batch: int = 64):
-        self.tokenizer = AutoTokenizer.from_pretrained(path)
-        self.model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        self.model = LlamaForCausalLM.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=False
+        ).eval()
         self.batch = batch
 
     def ids(self, turns: Turns, prefill: str = "") -> list[int]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from cai.config.train_config import PPOConfig
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.updates.batches import Batch
+from cai.training.updates.loop import load_language_model, loading
 from cai.training.updates.losses import token_logprobs
 
 CRITIC = "critic"
@@ -150,10 +151,9 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
     ``critic_path`` gives its head as well; it isn't used where the critic has no weights of its own, with
     LoRA or shared.
     """
-    from transformers import AutoModelForCausalLM
 
     def load() -> Any:
-        return AutoModelForCausalLM.from_pretrained(policy_path, dtype=torch.float32)
+        return load_language_model(policy_path)
 
     def quick(model: Any) -> Any:
         longest = config.max_prompt_tokens + config.max_tokens
@@ -203,7 +203,10 @@ def _with_adapters(policy: Any, config: PPOConfig, device: Device, seed: int) ->
 def _reward_critic(path: str) -> tuple[Any, nn.Linear]:
     from transformers import AutoModelForSequenceClassification
 
-    model: Any = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32)
+    with loading("reward model", path):
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=False
+        )
     score = model.score
     head = nn.Linear(score.in_features, 1)
     with torch.no_grad():
@@ -220,11 +223,3 @@ def _fresh_head(model: Any, seed: int) -> nn.Linear:
         head.weight.normal_(0.0, 1.0 / math.sqrt(width + 1), generator=generator)
         head.bias.zero_()
     return head
-
-
-def stored_dtype(path: str) -> torch.dtype:
-    """The precision of the files in ``path``: trained weights are saved in it too."""
-    from transformers import AutoConfig
-
-    dtype = getattr(AutoConfig.from_pretrained(path), "dtype", None)
-    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype or "float32")

@@ -22,11 +22,11 @@ from typing import Any, Literal
 from cai.config.train_config import GroupConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.training import quiet
-from cai.training.checkpoint import Workspace, spent_before
+from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
-from cai.training.result import Progress, TrainingStopped, TrainResult, Watch
+from cai.training.result import Progress, Say, TrainingStopped, TrainResult, Watch, to_stderr
 from cai.training.rl import rollouts as rolled
-from cai.training.rl.rollouts import Score, Task
+from cai.training.rl.rollouts import HALF_WRITTEN, Score, Task
 from cai.values.errors import TrainingError
 from cai.values.types import Prompt
 
@@ -62,6 +62,7 @@ def train_group(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    say: Say = to_stderr,
 ) -> TrainResult:
     """Train ``job.policy`` to get a higher reward; the finished weights are in ``job.out``.
 
@@ -72,18 +73,18 @@ def train_group(
     Raises:
         TrainingError: no usable prompt, no scored response in a step, or figures that are not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     quiet.before_import()
     from cai.training.rl.ppo_state import rl_key
 
     key = rl_key(job.method, [job.policy], job.prompts, job.config, [str(job.seed), job.reward])
-    workspace = Workspace(job.out, key)
+    workspace = Workspace(job.out, key, say)
     finished = workspace.finished()
     if finished is not None:
-        return TrainResult.from_json(workspace.out, finished)
+        return finished
     with quiet.quiet():
-        return _train(job, workspace, Watch(progress, should_stop))
+        return _train(job, workspace, Watch(progress, should_stop, say))
 
 
 def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
@@ -191,12 +192,12 @@ def _steps(job: GroupJob, trainer: Any) -> None:
 
     run = trainer.run
     trainer.remove_callback(PrinterCallback)
-    resumed = run.workspace.newest()
+    resumed = run.workspace.newest(at_most=rolled.steps_on_disk(run.workspace))
     if resumed is not None:
-        run.history.extend(resumed[1]["history"])
-        run.earlier = spent_before(resumed[1])
+        run.history.extend(resumed.history)
+        run.earlier = resumed.spent
     try:
-        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
+        trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.folder))
     except GuardTripped:
         return
     steps = job.config.steps
@@ -211,7 +212,7 @@ def _steps(job: GroupJob, trainer: Any) -> None:
 
 def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -> None:
     """Write weights, adapter, tokenizer and the rollouts of every step into the finished folder."""
-    from cai.training.rl.actors import stored_dtype
+    from cai.training.updates.loop import stored_dtype
 
     run, processes = trainer.run, trainer.accelerator
     processes.wait_for_everyone()  # until everybody has written the last rollouts
@@ -224,8 +225,6 @@ def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -
         model.config.use_cache = True
         model.to(stored_dtype(job.policy)).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        (folder / "rollouts").mkdir()
-        for file in sorted((run.workspace.partial / "rollouts").glob("*.jsonl")):
-            shutil.copy(file, folder / "rollouts" / file.name)
+        shutil.copytree(run.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         run.workspace.publish(folder, result.to_json())
     processes.wait_for_everyone()

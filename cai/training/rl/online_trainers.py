@@ -36,8 +36,8 @@ from cai.training.result import GUARD, NOTHING, Spent, Watch
 from cai.training.rl import rollouts as rolled
 from cai.training.rl.online_figures import mean, measure, sampled_logprobs
 from cai.training.rl.ppo import tripped
-from cai.training.rl.ppo_state import rollouts_file
 from cai.training.rl.rollouts import Rate, Rollout, Score, Task, Wanted
+from cai.training.save_clock import SaveClock
 from cai.values.errors import TrainingError
 
 
@@ -61,6 +61,9 @@ class Run:
     started: float = field(default_factory=time.monotonic)
     earlier: Spent = NOTHING  # by the processes that this one goes on from
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.clock = SaveClock(self.config)
 
     @property
     def spent(self) -> Spent:
@@ -104,8 +107,8 @@ class _GroupTrainer(Trainer):
         """Draw and score this process's responses, or read them where an earlier attempt left them."""
         del prompt_ids, args, kwargs
         run, step, rank = self.run, self.state.global_step, self.accelerator.process_index
-        path = rollouts_file(run.workspace, step, rank)
-        found = rolled.load(path)
+        place = rolled.Place(step, rank, self.accelerator.num_processes)
+        found = rolled.load(run.workspace, place)
         if found is None:
             run.sampler.sync(self.accelerator.unwrap_model(self.model))
             first = (step * self.accelerator.num_processes + rank) * len(self._picked)
@@ -114,7 +117,7 @@ class _GroupTrainer(Trainer):
             draws = rolled.draw(run.sampler, tasks, wanted, run.config, run.seed)
             rate = Rate(run.score, run.config)
             found = rolled.scored(draws, wanted, run.tasks, self.processing_class, rate)
-            rolled.save(path, found)
+            rolled.save(run.workspace, place, found)
         self._rollouts = found
         return self._handed_over(found)
 
@@ -231,6 +234,7 @@ class _GroupTrainer(Trainer):
             written = writing / f"checkpoint-{step}"
             (written / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
             workspace.save_step(written, step, self.run.history, self.run.spent)
+        self.run.clock.saved()
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # nothing reads the count
@@ -266,7 +270,7 @@ TRAINERS = {"grpo": (OnlineGRPO, GRPOConfig), "rloo": (OnlineRLOO, RLOOConfig)}
 
 
 class _Steps(TrainerCallback):
-    """After every step: progress, checkpoints by ``save_steps``, and stopping when asked to."""
+    """After every step: progress, checkpoints that are due, and stopping when asked to."""
 
     def __init__(self, trainer: _GroupTrainer):
         self._trainer = trainer
@@ -278,9 +282,9 @@ class _Steps(TrainerCallback):
         run = self._trainer.run
         self._trainer.record(self._rate)
         last = state.global_step >= state.max_steps
-        asked = float(run.watch.should_stop is not None and run.watch.should_stop())
-        asked = float(self._trainer._over_processes(torch.tensor(asked, device=args.device)))
-        run.stopped = not last and asked > 0  # by any process
+        asked = run.watch.should_stop is not None and run.watch.should_stop()
+        here = torch.tensor([float(asked), float(run.clock.due(state.global_step))], device=args.device)
+        stop, due = self._trainer._over_processes(here).tolist()  # in any process: they save together
+        run.stopped = not last and stop > 0
         control.should_training_stop = last or run.stopped
-        due = not last and state.global_step % run.config.save_steps == 0
-        control.should_save = run.stopped or due
+        control.should_save = run.stopped or (not last and due > 0)

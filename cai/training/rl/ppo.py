@@ -24,17 +24,28 @@ from cai.config.train_config import PPOConfig, RolloutConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.engines.samplers.sampler import Sampler
 from cai.training import quiet
-from cai.training.checkpoint import Workspace, spent_before
+from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
 from cai.training.processes import Processes
-from cai.training.result import GUARD, NOTHING, Progress, Spent, TrainingStopped, TrainResult, Watch
+from cai.training.result import (
+    GUARD,
+    NOTHING,
+    Progress,
+    Say,
+    Spent,
+    TrainingStopped,
+    TrainResult,
+    Watch,
+    to_stderr,
+)
 from cai.training.rl import rollouts as rolled
-from cai.training.rl.actors import load_actors, stored_dtype
+from cai.training.rl.actors import load_actors
 from cai.training.rl.advantages import KLController
 from cai.training.rl.ppo_learner import Figures, Learner
-from cai.training.rl.ppo_state import load_state, rl_key, rollouts_file, save_state
-from cai.training.rl.rollouts import Rollout, Score, Task
-from cai.training.updates.loop import load_tokenizer
+from cai.training.rl.ppo_state import load_state, rl_key, save_state
+from cai.training.rl.rollouts import HALF_WRITTEN, Rollout, Score, Task
+from cai.training.save_clock import SaveClock
+from cai.training.updates.loop import load_tokenizer, stored_dtype
 from cai.values.errors import TrainingError
 from cai.values.types import Failure, Prompt
 
@@ -61,6 +72,7 @@ def train_ppo(
     *,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
+    say: Say = to_stderr,
 ) -> TrainResult:
     """Train ``job.policy`` to get a higher reward; the finished weights are in ``job.out``.
 
@@ -70,17 +82,17 @@ def train_ppo(
     Raises:
         TrainingError: no usable prompt, no scored response in a step, or figures that are not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     quiet.before_import()
     models = [job.policy, *([job.critic] if job.critic else [])]
     key = rl_key("ppo", models, job.prompts, job.config, [str(job.seed), job.reward])
-    workspace = Workspace(job.out, key)
+    workspace = Workspace(job.out, key, say)
     finished = workspace.finished()
     if finished is not None:
-        return TrainResult.from_json(workspace.out, finished)
+        return finished
     with quiet.quiet():
-        return _train(job, workspace, Watch(progress, should_stop))
+        return _train(job, workspace, Watch(progress, should_stop, say))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,7 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
     """From the newest checkpoint to the last step, a tripped guard, or a request to stop. → the cost."""
     config, learner, started = s.job.config, s.learner, time.monotonic()
     first, earlier = _resume(s)
+    clock = SaveClock(config)
 
     def spent() -> Spent:
         return earlier + Spent(learner.tokens, time.monotonic() - started)
@@ -158,9 +171,10 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
             watch.progress(step + 1, config.steps, {**figures, **more})
         last = guard is not None or step + 1 == config.steps
         stopped = not last and learner.processes.any(stop())
-        if learner.processes.first and (stopped or (not last and (step + 1) % config.save_steps == 0)):
+        if learner.processes.first and (stopped or (not last and clock.due(step + 1))):
             state = (learner.parameters, learner.optimizer, learner.history)
             save_state(s.workspace, step + 1, *state, spent=spent())
+            clock.saved()
         if stopped:
             raise TrainingStopped(
                 f"PPO stopped after step {step + 1} of {config.steps}; a checkpoint is saved. "
@@ -173,29 +187,28 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
 
 def _resume(s: Session) -> tuple[int, Spent]:
     """Load the newest checkpoint, if any. → the step to go on with, and what came before it has cost."""
-    newest = s.workspace.newest()
-    if newest is None:
+    saved = s.workspace.newest(at_most=rolled.steps_on_disk(s.workspace))
+    if saved is None:
         return 0, NOTHING
-    folder, record = newest
-    load_state(folder, s.learner.parameters, s.learner.optimizer)
-    for figures in record["history"]:
+    load_state(saved.folder, s.learner.parameters, s.learner.optimizer)
+    for figures in saved.history:
         s.learner.history.append(figures)
         s.learner.adapt(figures)
-    return int(record["step"]), spent_before(record)
+    return saved.step, saved.spent
 
 
 def _rollouts(s: Session, step: int) -> list[Rollout]:
     """This process's responses of a step: those on disk, else new ones from the newest weights."""
     config, processes = s.job.config, s.learner.processes
-    path = rollouts_file(s.workspace, step, processes.rank)
-    found = rolled.load(path)
+    place = rolled.Place(step, processes.rank, processes.count)
+    found = rolled.load(s.workspace, place)
     if found is None:
         s.sampler.sync(s.learner.actors.policy)
         picked = rolled.tasks_of_step(len(s.tasks), step, config.prompts, s.job.seed)
         wanted = [rolled.Wanted(step * config.prompts + i, picked[i]) for i in processes.mine(len(picked))]
         draws = rolled.draw(s.sampler, [s.tasks[w.task] for w in wanted], wanted, config, s.job.seed)
         found = rolled.scored(draws, wanted, s.tasks, s.tokenizer, rolled.Rate(s.job.score, config))
-        rolled.save(path, found)
+        rolled.save(s.workspace, place, found)
     return found
 
 
@@ -229,9 +242,7 @@ def _finish(s: Session, failures: Sequence[Failure], spent: Spent) -> TrainResul
         model.config.use_cache = True
         model.to(stored_dtype(s.job.policy)).save_pretrained(folder)
         s.tokenizer.save_pretrained(folder)
-        (folder / "rollouts").mkdir()
-        for file in sorted((s.workspace.partial / "rollouts").glob("*.jsonl")):
-            shutil.copy(file, folder / "rollouts" / file.name)
+        shutil.copytree(s.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         s.workspace.publish(folder, result.to_json())
     s.learner.processes.wait()
     return result

@@ -1,7 +1,6 @@
-"""What a PPO training keeps on disk: weights and optimizer moments by step, and the rollouts of every step.
+"""What a PPO training keeps on disk beside its rollouts: weights and optimizer moments by step.
 
-No random state: whatever is drawn is drawn from (seed, step). Rollouts stay until the training is published,
-as ``rollouts/00000012.0.jsonl`` (step, process) in the partial folder; they are the record of what was tried.
+No random state: whatever is drawn is drawn from (seed, step).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from cai.values.types import Prompt
 
 STATE = "state.safetensors"
 # How often to save changes no weights; whoever draws, a step's rollouts are on disk once drawn.
-_OTHER_SETTINGS = {"save_steps", "sampler"}
+_OTHER_SETTINGS = {"save_steps", "save_minutes", "sampler"}
 
 
 def rl_key(
@@ -34,10 +33,6 @@ def rl_key(
     parts = [method, *map(model_fingerprint, models), json.dumps(settings, sort_keys=True), *marks]
     parts += [json.dumps([p.id, *((m.role, m.content) for m in p.messages)]) for p in prompts]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def rollouts_file(workspace: Workspace, step: int, rank: int) -> Path:
-    return workspace.partial / "rollouts" / f"{step:08d}.{rank}.jsonl"
 
 
 def save_state(

@@ -2,12 +2,16 @@
 
 A step's rollouts are written before they are learned from, so a resumed training learns from the very same
 responses instead of asking sampler and reward again: that is what makes resuming exact whatever the sampler.
+Every file bears the key of its training, so another reward, seed, temperature or prompt list draws anew.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,10 +21,15 @@ from cai.chat import encoding
 from cai.config.train_config import RolloutConfig
 from cai.engines.samplers.sampler import Draw, Sampler
 from cai.rewards.reward import Scored
+from cai.run.folder import atomic_write
 from cai.run.journal import derive_seed
-from cai.values.errors import ItemError, TrainingError
+from cai.run.sealed import read_record
+from cai.training.checkpoint import Workspace
+from cai.values.errors import CaiError, ItemError, TrainingError
 from cai.values.types import Failure, Prompt, Response
 
+HALF_WRITTEN = shutil.ignore_patterns(".*")
+"""What a kill may leave among the rollouts: names that begin with a dot."""
 Score = Callable[[Sequence[Response]], list[Scored]]
 """The reward, as a trainer asks it: one answer per response, in order."""
 
@@ -146,30 +155,114 @@ def _rollout(task: int, drawn: Draw, response: Response, scored: Scored, config:
     return Rollout(task, name, drawn.ids, drawn.logprobs, drawn.finish, text, value, score, reason)
 
 
-def save(path: Path, rollouts: Sequence[Rollout]) -> None:
-    """Write a step's rollouts, whole or not at all. Numbers come back bit by bit."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process's rollouts of a step belong: step (from 0), process ``rank`` of ``count``."""
+
+    step: int
+    rank: int
+    count: int
+
+
+def save(workspace: Workspace, place: Place, rollouts: Sequence[Rollout]) -> None:
+    """Write a step's rollouts, whole or not at all. Numbers come back bit by bit.
+
+    The first line says whose they are: key of the training, place, and a hash of the lines below.
+    """
+    body = "".join(json.dumps(asdict(r)) + "\n" for r in rollouts)
+    header = {"key": workspace.key, **asdict(place), "sha256": _hash(body)}
+    path = _file(workspace, place.step, place.rank)
     path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_suffix(".writing")
-    writing.write_text("".join(json.dumps(asdict(r)) + "\n" for r in rollouts), encoding="utf-8")
-    writing.rename(path)
+    text = json.dumps(header) + "\n" + body
+    atomic_write(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
-def load(path: Path) -> list[Rollout] | None:
-    """A step's rollouts; None where they were not written."""
-    if not path.exists():
+def load(workspace: Workspace, place: Place) -> list[Rollout] | None:
+    """This training's rollouts of a place; None where there are none, or they are damaged.
+
+    Those that another number of processes has drawn are another part of the step, and not taken.
+    """
+    path = _file(workspace, place.step, place.rank)
+    try:
+        header, body = _read(path, workspace.key)
+    except FileNotFoundError:
         return None
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [Rollout(**{**row, "ids": tuple(row["ids"]), "logprobs": tuple(row["logprobs"])}) for row in rows]
+    except (OSError, ValueError) as error:
+        workspace.say(f"{path} is damaged: {error}; step {place.step + 1} is drawn and scored again")
+        return None
+    return _rollouts(body) if header == asdict(place) else None
+
+
+def steps_on_disk(workspace: Workspace) -> int:
+    """How many steps, from the first on, have all of their rollouts on disk.
+
+    A checkpoint of more steps is no use: the responses that it was made from are a part of the result.
+    """
+    for step in itertools.count():
+        path = _file(workspace, step, 0)
+        try:
+            for rank in range(_read(path, workspace.key)[0]["count"]):
+                path = _file(workspace, step, rank)
+                _read(path, workspace.key)
+        except FileNotFoundError:
+            return step
+        except (OSError, ValueError) as error:
+            workspace.say(f"{path} is damaged: {error}; the training goes on from a checkpoint before it")
+            return step
+    raise AssertionError("unreachable")
 
 
 def recorded(folder: Path) -> list[tuple[list[Rollout], float]]:
-    """Every step's rollouts of a finished training in ``folder``, and its KL in nats per response."""
-    from cai.training.checkpoint import RECORD
+    """Every step's rollouts of a finished training in ``folder``, and its KL in nats per response.
 
-    history = json.loads((folder / RECORD).read_text())["result"]["history"]
-    steps: list[list[Rollout]] = [[] for _ in history]
-    for file in sorted((folder / "rollouts").glob("*.jsonl")):
-        number = int(file.name.split(".")[0])
-        if number < len(steps):
-            steps[number] += load(file) or []
-    return [(rollouts, float(figures["kl"])) for rollouts, figures in zip(steps, history, strict=True)]
+    Raises:
+        CaiError: they cannot be read, or are another training's.
+    """
+    try:
+        record = read_record(folder)
+        assert record is not None
+        history, key = record["result"]["history"], record["key"]
+        steps = [_of_step(folder / "rollouts", number, key) for number in range(len(history))]
+        return [(rollouts, float(figures["kl"])) for rollouts, figures in zip(steps, history, strict=True)]
+    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise CaiError(f"{folder}: its rollouts cannot be read ({error}); run the training again") from error
+
+
+def _of_step(folder: Path, step: int, key: str) -> list[Rollout]:
+    """All processes' rollouts of a step. Files of an earlier cai do not say whose they are, and are taken."""
+    files = sorted(folder.glob(f"{step:08d}.*.jsonl"))
+    if files and '"key"' not in files[0].open(encoding="utf-8").readline():
+        return [rollout for file in files for rollout in _rollouts(file.read_text(encoding="utf-8"))]
+    found: list[Rollout] = []
+    for rank in range(_read(folder / f"{step:08d}.0.jsonl", key)[0]["count"]):
+        found += _rollouts(_read(folder / f"{step:08d}.{rank}.jsonl", key)[1])
+    return found
+
+
+def _file(workspace: Workspace, step: int, rank: int) -> Path:
+    return workspace.mine("rollouts") / f"{step:08d}.{rank}.jsonl"
+
+
+def _read(path: Path, key: str) -> tuple[dict[str, int], str]:
+    """Place and lines of a file of rollouts.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError, ValueError: it cannot be read, is damaged, or is another training's.
+    """
+    first, _, body = path.read_text(encoding="utf-8").partition("\n")
+    header = json.loads(first) if first else None
+    if not isinstance(header, dict) or header.pop("sha256", None) != _hash(body):
+        raise ValueError("it does not hold what was written")
+    if header.pop("key", None) != key:
+        raise ValueError("it is another training's")
+    return header, body
+
+
+def _rollouts(body: str) -> list[Rollout]:
+    rows = map(json.loads, body.splitlines())
+    return [Rollout(**{**row, "ids": tuple(row["ids"]), "logprobs": tuple(row["logprobs"])}) for row in rows]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -27,16 +27,16 @@ def train(
     Raises:
         TrainingError: no usable row, or a loss that is not finite.
         TrainingStopped: ``watch`` said so; a checkpoint is saved.
-        KeyboardInterrupt: Ctrl-C in the main thread, likewise.
+        KeyboardInterrupt: Ctrl-C in the main thread, likewise; SystemExit: SIGTERM or SIGHUP.
     """
     from cai.training import quiet
 
     quiet.before_import()
     key = training_key(training.method, training.model, training.items, training.config, training.seed)
-    workspace = Workspace(Path(out_dir), key)
+    workspace = Workspace(Path(out_dir), key, watch.say)
     finished = workspace.finished()
     if finished is not None:
-        return TrainResult.from_json(workspace.out, finished)
+        return finished
     with quiet.quiet():
         from cai.training.updates import loop
 

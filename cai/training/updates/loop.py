@@ -7,7 +7,8 @@ which loss (``sft.py``, ``dpo.py``, ``reward_model.py``, ``trainers.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from cai.config.train_config import LoraConfig, OptimizerConfig
-from cai.training.checkpoint import Workspace, spent_before
+from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.examples import Encoded
 from cai.training.interrupt import stop_requests
@@ -41,14 +42,37 @@ def load_tokenizer(model_path: str) -> Any:
     """The model's tokenizer."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(model_path)
+    with loading("tokenizer", model_path):
+        return AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
 
 
 def load_language_model(model_path: str) -> Any:
     """The causal language model, with float32 weights."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32)
+    with loading("model", model_path):
+        return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, trust_remote_code=False)
+
+
+def stored_dtype(model_path: str) -> torch.dtype:
+    """The precision of the files in ``model_path``: trained weights are saved in it too."""
+    from transformers import AutoConfig
+
+    with loading("model", model_path):
+        dtype = getattr(AutoConfig.from_pretrained(model_path, trust_remote_code=False), "dtype", None)
+    return dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype or "float32")
+
+
+@contextmanager
+def loading(what: str, path: str) -> Iterator[None]:
+    """Whatever a library raises over a file that it cannot use, as a TrainingError that names it."""
+    try:
+        yield
+    except TrainingError:
+        raise
+    except Exception as error:  # a broken file may raise anything
+        hint = ". cai never runs code that comes with a model" if "trust_remote_code" in str(error) else ""
+        raise TrainingError(f"the {what} in {path} cannot be loaded{hint}: {error}") from error
 
 
 def train(training: Training, method: Method, workspace: Workspace, watch: Watch) -> TrainResult:
@@ -84,9 +108,7 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
 
 def _load_base(training: Training, method: Method, tokenizer: Any, longest: int) -> Base:
     """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
-    from transformers import AutoConfig
-
-    stored = _dtype(getattr(AutoConfig.from_pretrained(training.model), "dtype", None))
+    stored = stored_dtype(training.model)
     model = method.load(training.model)
     device = settings(training.config, sum(weight.numel() for weight in model.parameters()))
     if training.config.lora is not None and device.kind == "cuda":
@@ -98,10 +120,6 @@ def _load_base(training: Training, method: Method, tokenizer: Any, longest: int)
     if pad is None:
         pad = 0  # masked everywhere: any id will do
     return Base(model.to(device.kind), tokenizer, int(pad), stored, device)
-
-
-def _dtype(value: Any) -> torch.dtype:
-    return value if isinstance(value, torch.dtype) else getattr(torch, value or "float32")
 
 
 def adapter(lora: LoraConfig | None, **more: Any) -> Any:
@@ -152,9 +170,9 @@ def _run(trainer: Any) -> None:
     trainer.remove_callback(PrinterCallback)
     resumed = job.workspace.newest()
     if resumed is not None:
-        job.history.extend(resumed[1]["history"])
-        job.earlier = spent_before(resumed[1])
-    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed[0]))
+        job.history.extend(resumed.history)
+        job.earlier = resumed.spent
+    trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed.folder))
     if job.stopped:
         raise TrainingStopped(
             f"training stopped after update {trainer.state.global_step} of {trainer.state.max_steps}; "

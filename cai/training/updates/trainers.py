@@ -31,6 +31,7 @@ from cai.rewards.model import end_rewards
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device
 from cai.training.result import NOTHING, Progress, Spent
+from cai.training.save_clock import SaveClock
 from cai.training.updates.batches import Batch, Updates
 from cai.training.updates.losses import PREFERENCE_LOSSES, dpo_logits, weighted_mean
 from cai.training.updates.schedule import learning_rate_factor
@@ -56,6 +57,9 @@ class Job:
     started: float = field(default_factory=time.monotonic)
     earlier: Spent = NOTHING  # by the processes that this one goes on from
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self.clock = SaveClock(self.config)
 
     @property
     def spent(self) -> Spent:
@@ -165,6 +169,7 @@ class _UpdateTrainer(Trainer):
         written = writing / f"checkpoint-{step}"
         (written / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing reads
         self.job.workspace.save_step(written, step, self.job.history, self.job.spent)
+        self.job.clock.saved()
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # would ask a single batch for its size; nothing reads the count
@@ -241,7 +246,7 @@ class SoftRewardTrainer(_UpdateTrainer, RewardTrainer):  # type: ignore[misc]
 
 
 class _Steps(TrainerCallback):
-    """After every update: progress, checkpoints by ``save_steps``, and stopping when asked to."""
+    """After every update: progress, checkpoints that are due, and stopping when asked to."""
 
     def __init__(self, trainer: _UpdateTrainer):
         self._trainer = trainer
@@ -255,4 +260,4 @@ class _Steps(TrainerCallback):
         last = state.global_step >= state.max_steps
         job.stopped = not last and job.should_stop()
         control.should_training_stop = last or job.stopped
-        control.should_save = job.stopped or (not last and state.global_step % job.config.save_steps == 0)
+        control.should_save = job.stopped or (not last and job.clock.due(state.global_step))

@@ -1,0 +1,64 @@
+"""SIGTERM and SIGHUP as Ctrl-C: what Slurm, Kubernetes and a closed terminal send ends a command in order.
+
+Whatever handles Ctrl-C at that moment (asyncio, a training, a server) handles them; the exit code differs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Received:
+    """The signal that ended the command, if one of ``ENDING`` did."""
+
+    number: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """143 after SIGTERM, 129 after SIGHUP, else Ctrl-C's 130."""
+        return 128 + (self.number or signal.SIGINT)
+
+
+@contextmanager
+def as_ctrl_c() -> Iterator[Received]:
+    """SIGTERM and SIGHUP do once what Ctrl-C does. One that is ignored (``nohup``) stays so.
+
+    A second one does nothing: shells and launchers send them again, and a second Ctrl-C ends at once.
+    """
+    received = Received()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        _leave_closed(terminals)
+        if received.number is not None:
+            return
+        received.number = number
+        handler = signal.getsignal(signal.SIGINT)
+        # A shell starts what runs in the background with Ctrl-C ignored; that is not what was sent here.
+        (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    previous = {number: signal.getsignal(number) for number in ENDING}
+    caught = [number for number in ENDING if previous[number] not in (signal.SIG_IGN, None)]
+    for number in caught:
+        signal.signal(number, on_signal)
+    try:
+        yield received
+    finally:
+        for number in caught:
+            signal.signal(number, previous[number])
+
+
+def _leave_closed(terminals: list[int]) -> None:
+    """What is written to a terminal that has gone would raise, and keep a checkpoint from being saved."""
+    for number in terminals:
+        if not os.isatty(number):
+            with suppress(OSError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
