@@ -4,6 +4,9 @@ Highest first: command-line flag, ``--set a.b=v``, ``CAI_A__B`` variables, the Y
 the model, the defaults in ``run_config.py``. Values on the command line and in variables are read as in YAML:
 ``4`` is a number, ``[1, 2]`` a list, ``no`` is text.
 
+A model may be written short, as its name, in each of them: ``critic: X`` is ``critic.name: X`` and is merged
+as such, so that none undoes the engine or the address that another one wrote.
+
 Paths on the command line are relative to the current folder. Those in a YAML file are looked for in the
 current folder first and in the file's own folder second.
 """
@@ -18,13 +21,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from cai.config.resources import preset, shipped_constitutions
-from cai.config.run_config import RunConfig
-from cai.config.validation import Fault, KeyPath, explain
+from cai.config.run_config import ModelConfig, RunConfig
+from cai.config.validation import Fault, KeyPath, explain, section_at
 from cai.config.yamlfile import parse_yaml, read_yaml, scalar
 from cai.values.errors import FileError, Problem, UsageError
 
 PREFIX = "CAI_"
-MODELS = ("model", "critic", "labeler")
 PATHS: tuple[KeyPath, ...] = (
     ("constitution",),
     ("prompts",),
@@ -40,27 +42,48 @@ Locate = Callable[[Fault], Problem]
 
 @dataclass(slots=True)
 class _Merged:
-    """Nested values, and for each path that a layer wrote, how to show a fault there."""
+    """Nested values, and for each path that a level wrote, how to show a fault there.
+
+    ``level``: which of the six places is being read, higher wins; the command line is one. ``levels``: which
+    one wrote a path.
+    """
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Locate] = field(default_factory=dict)
+    levels: dict[KeyPath, int] = field(default_factory=dict)
+    level: int = 0
 
     def put(self, path: KeyPath, value: Any, locate: Locate) -> None:
         """Write ``value``; a mapping is merged key by key, anything else replaces what was there."""
-        if path in [(name,) for name in MODELS] and isinstance(value, str):
+        if isinstance(value, str) and section_at(RunConfig, path) is ModelConfig:
             path = (*path, "name")
         if isinstance(value, dict):
             self.reach(path)
-            self.origins[path] = locate
+            self._wrote(path, locate)
             for key, inner in value.items():
                 self.put((*path, key), inner, locate)
             return
         parent = self.reach(path[:-1])
-        if path[-1] == "name" and path[0] in MODELS and parent.get("name", value) != value:
-            parent.pop("revision", None)  # a revision belongs to the model that it was written for
+        if path[-1] == "name" and parent.get("name", value) != value:
+            self._drop_revision(path[:-1])
         parent[str(path[-1])] = value
-        self.origins = {p: o for p, o in self.origins.items() if p[: len(path)] != path}
-        self.origins[path] = locate
+        self._forget(path)
+        self._wrote(path, locate)
+
+    def _drop_revision(self, model: KeyPath) -> None:
+        """A revision belongs to the model that it was written for: a higher level has named another one."""
+        revision = (*model, "revision")
+        if section_at(RunConfig, model) is ModelConfig and self.levels.get(revision, self.level) < self.level:
+            self.reach(model).pop("revision", None)
+            self._forget(revision)
+
+    def _wrote(self, path: KeyPath, locate: Locate) -> None:
+        self.origins[path], self.levels[path] = locate, self.level
+
+    def _forget(self, path: KeyPath) -> None:
+        """Nobody has written ``path`` or anything below it any more."""
+        for place in [place for place in self.origins if place[: len(path)] == path]:
+            del self.origins[place], self.levels[place]
 
     def reach(self, path: KeyPath) -> dict[str, Any]:
         """The mapping at ``path``, made where it is missing or where a plain value stands."""
@@ -68,8 +91,7 @@ class _Merged:
         for depth, part in enumerate(path, 1):
             inner = here.get(str(part))
             if not isinstance(inner, dict):
-                if part in here and self.origins.get(path[:depth]):
-                    del self.origins[path[:depth]]  # the value that stood there is gone
+                self._forget(path[:depth])  # the value that stood there is gone
                 inner = here[str(part)] = {}
             here = inner
         return here
@@ -98,10 +120,12 @@ def resolve(
     given = _Merged()
     if config_file is not None:
         _put_file(given, Path(config_file))
+    given.level += 1
     for name in sorted(environ):
         if name.startswith(PREFIX) and environ[name].strip():
             parts = name.removeprefix(PREFIX).lower().split("__")
             given.put(tuple(parts), _value(environ[name], name), _named(name))
+    given.level += 1
     for text in sets:
         path, value = _split(text)
         given.put(path, value, _named(f"--set {text}"))
@@ -137,12 +161,13 @@ def _under_preset(given: _Merged) -> _Merged:
     merged = _Merged()
     _put_file(merged, path)
     for origin, locate in given.origins.items():
+        merged.level = 1 + given.levels[origin]
         value: Any = given.data
         for part in origin:
             value = value[part]
         if isinstance(value, dict):
             merged.reach(origin)
-            merged.origins[origin] = locate
+            merged._wrote(origin, locate)
         else:
             merged.put(origin, value, locate)
     return merged

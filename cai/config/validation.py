@@ -55,11 +55,16 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any) -> list[F
 
 def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
     """The keys that a mapping at ``path`` of a document for ``model`` may have."""
+    found = section_at(model, path)
+    return list(found.model_fields) if found else []
+
+
+def section_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
+    """The section that a document for ``model`` has at ``path``; None where there is a plain value, or nothing."""
     here: Any = model
     for part in path:
         here = _step(here, part)
-    found = _model_in(here)
-    return list(found.model_fields) if found else []
+    return _model_in(here)
 
 
 def _unknown_key(path: KeyPath, model: type[BaseModel]) -> Fault:
@@ -187,7 +192,9 @@ def _step(annotation: Any, part: str | int) -> Any:
     """The annotation of what ``part`` leads to, or None when the models do not say."""
     if isinstance(part, str):
         found = _model_in(annotation)
-        field = found.model_fields.get(part) if found else None
+        if found is None:
+            return next((get_args(o)[1] for o in _alternatives(annotation) if get_origin(o) is dict), None)
+        field = found.model_fields.get(part)
         return field.annotation if field else None
     for option in _alternatives(annotation):
         if get_origin(option) in (list, tuple):
