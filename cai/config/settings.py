@@ -40,18 +40,30 @@ PATHS: tuple[KeyPath, ...] = (
 Locate = Callable[[Fault], Problem]
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """``value`` at ``path``, how to show a fault there, and at which level: the command line is one."""
+
+    level: int
+    path: KeyPath
+    value: Any
+    locate: Locate
+
+
+PRESET, FILE, VARIABLE, COMMAND_LINE = range(4)
+
+
 @dataclass(slots=True)
 class _Merged:
-    """Nested values, and for each path that a level wrote, how to show a fault there.
+    """Nested values, and for each path that was written, how to show a fault there and who wrote it last.
 
-    ``level``: which of the six places is being read, higher wins; the command line is one. ``levels``: which
-    one wrote a path.
+    ``level``: of the place that is being read.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, Locate] = field(default_factory=dict)
     levels: dict[KeyPath, int] = field(default_factory=dict)
-    level: int = 0
+    level: int = PRESET
 
     def put(self, path: KeyPath, value: Any, locate: Locate) -> None:
         """Write ``value``; a mapping is merged key by key, anything else replaces what was there."""
@@ -117,23 +129,21 @@ def resolve(
     Raises FileError listing every fault with its place (``config.yaml:3:5``, ``--set sft.lr=1``,
     ``CAI_LIMIT``), and UsageError for a ``--set`` that is not ``a.b=v``.
     """
-    given = _Merged()
-    if config_file is not None:
-        _put_file(given, Path(config_file))
-    given.level += 1
+    written = _of_file(FILE, Path(config_file)) if config_file is not None else []
     for name in sorted(environ):
         if name.startswith(PREFIX) and environ[name].strip():
-            parts = name.removeprefix(PREFIX).lower().split("__")
-            given.put(tuple(parts), _value(environ[name], name), _named(name))
-    given.level += 1
+            parts = tuple(name.removeprefix(PREFIX).lower().split("__"))
+            written.append(_Written(VARIABLE, parts, _value(environ[name], name), _named(name)))
     for text in sets:
         path, value = _split(text)
-        given.put(path, value, _named(f"--set {text}"))
+        written.append(_Written(COMMAND_LINE, path, value, _named(f"--set {text}")))
     for name, value in flags.items():
         if value is not None:
             plain = str(value) if isinstance(value, Path) else value
-            given.put(tuple(name.split(".")), plain, _named(_flag(name)))
-    merged = _under_preset(given)
+            written.append(_Written(COMMAND_LINE, tuple(name.split(".")), plain, _named(_flag(name))))
+    merged = _merge(written)
+    if (own := _preset_of(merged.data)) is not None:
+        merged = _merge([*_of_file(PRESET, own), *written])
     try:
         return RunConfig.model_validate(merged.data)
     except ValidationError as error:
@@ -150,30 +160,24 @@ def config_schema() -> dict[str, Any]:
     return editor_schema(RunConfig, "cai configuration")
 
 
-def _under_preset(given: _Merged) -> _Merged:
-    """The values over the preset of the model that they name."""
-    model = given.data.get("model")
-    default: str = RunConfig.model_fields["model"].default.name
-    name = model.get("name", default) if isinstance(model, dict) else default
-    path = preset(name) if isinstance(name, str) else None
-    if path is None:
-        return given
+def _merge(written: Sequence[_Written]) -> _Merged:
+    """All of it, from the lowest place to the highest."""
     merged = _Merged()
-    _put_file(merged, path)
-    for origin, locate in given.origins.items():
-        merged.level = 1 + given.levels[origin]
-        value: Any = given.data
-        for part in origin:
-            value = value[part]
-        if isinstance(value, dict):
-            merged.reach(origin)
-            merged._wrote(origin, locate)
-        else:
-            merged.put(origin, value, locate)
+    for one in written:
+        merged.level = one.level
+        merged.put(one.path, one.value, one.locate)
     return merged
 
 
-def _put_file(merged: _Merged, path: Path) -> None:
+def _preset_of(data: Mapping[str, Any]) -> Path | None:
+    """The preset of the model that ``data`` names."""
+    model = data.get("model")
+    default: str = RunConfig.model_fields["model"].default.name
+    name = model.get("name", default) if isinstance(model, dict) else default
+    return preset(name) if isinstance(name, str) else None
+
+
+def _of_file(level: int, path: Path) -> list[_Written]:
     document = read_yaml(path)
     if not isinstance(document.data, dict):
         raise FileError([document.problem((), "a configuration is a mapping of keys and values")])
@@ -184,8 +188,7 @@ def _put_file(merged: _Merged, path: Path) -> None:
     data = document.data
     for keys in PATHS:
         _relative_to(path.parent, data, keys)
-    for key, value in data.items():
-        merged.put((key,), value, locate)
+    return [_Written(level, (key,), value, locate) for key, value in data.items()]
 
 
 def _relative_to(folder: Path, data: Any, keys: KeyPath) -> None:

@@ -60,7 +60,7 @@ def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
 
 
 def section_at(model: type[BaseModel], path: KeyPath) -> type[BaseModel] | None:
-    """The section that a document for ``model`` has at ``path``; None where there is a plain value, or nothing."""
+    """The section that a document for ``model`` has at ``path``, or None for a plain value."""
     here: Any = model
     for part in path:
         here = _step(here, part)

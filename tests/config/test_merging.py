@@ -1,4 +1,4 @@
-"""Six places for one value: whatever is written where, short or long, the highest wins and nothing is lost."""
+"""Six places for one value: whatever is written where, short or long, the highest wins, nothing is lost."""
 
 from __future__ import annotations
 
@@ -133,11 +133,11 @@ def merged(data: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 def test_the_highest_place_wins_and_nothing_else_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[int, Writing]]
 ) -> None:
-    # A file and the variables say a thing once, in one form; a preset belongs to the model "pocket".
+    # A file and the variables say a thing once, in one form, and flags likewise; a preset is pocket's.
     once: dict[tuple[int, str], tuple[int, Writing]] = {}
     for place, (path, value) in drawn:
         if place != PRESET or not path.startswith("model"):
-            form = path.split(".")[0] if place <= VARIABLE else f"{len(once)}"
+            form = path.split(".")[0] if place <= VARIABLE else path if place == FLAG else f"{len(once)}"
             once[place, form] = (place, (path, value))
     writings = list(once.values())
 
@@ -146,7 +146,7 @@ def test_the_highest_place_wins_and_nothing_else_is_lost(
         data: dict[str, Any] = {}
         for at, (key, value) in writings:
             data = merged(data, nested(key, value)) if at == place else data
-        file.write_text(yaml.safe_dump(data or {"seed": 0}, sort_keys=False))
+        file.write_text(yaml.safe_dump(data, sort_keys=False))
     monkeypatch.setattr(
         "cai.config.settings.preset", lambda name: files[PRESET] if name == "pocket" else None
     )
