@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cai.rewards.function import FunctionReward
+from cai.rewards.userfile import find_function
 from cai.values.errors import CaiError, FileError, UsageError
 from cai.values.types import Message, Prompt, Response
 
@@ -209,3 +211,18 @@ def test_fingerprint_is_the_text_and_the_name(folder: Path) -> None:
     assert load(folder, body).fingerprint == first
     assert load(folder, body, "rewards.py:g").fingerprint != first
     assert load(folder, body.replace("1", "2")).fingerprint != first
+
+
+def test_a_file_changed_within_a_second_runs_as_it_is_now(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's cache of byte code knows size and second only, and both may be those of the text before."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(folder / "cache"))
+    path = folder / "weight.py"
+    path.write_text("def f(prompts, responses):\n    return [0.1]\n")
+    times = path.stat()
+    assert find_function(f"{path}:f").function([], []) == [0.1]
+    path.write_text("def f(prompts, responses):\n    return [0.9]\n")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert find_function(f"{path}:f").function([], []) == [0.9]
