@@ -40,7 +40,6 @@ def as_ctrl_c() -> Iterator[Received]:
             return
         received.number = number
         handler = signal.getsignal(signal.SIGINT)
-        # A shell starts what runs in the background with Ctrl-C ignored; that is not what was sent here.
         (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
     previous = {number: signal.getsignal(number) for number in ENDING}
@@ -48,10 +47,29 @@ def as_ctrl_c() -> Iterator[Received]:
     for number in caught:
         signal.signal(number, on_signal)
     try:
-        yield received
+        with _ctrl_c_has_a_handler():
+            yield received
     finally:
         for number in caught:
             signal.signal(number, previous[number])
+
+
+@contextmanager
+def _ctrl_c_has_a_handler() -> Iterator[None]:
+    """Python's own, also where a script's ``command &`` is started with Ctrl-C ignored.
+
+    asyncio ends in order by replacing that handler alone. Ctrl-C itself stays without effect: it is blocked.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _leave_closed(terminals: list[int]) -> None:

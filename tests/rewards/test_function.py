@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from cai.rewards.function import FunctionReward
 from cai.rewards.userfile import find_function
+from cai.run.journal import digest
 from cai.values.errors import CaiError, FileError, UsageError
 from cai.values.types import Message, Prompt, Response
 
@@ -226,3 +228,49 @@ def test_a_file_changed_within_a_second_runs_as_it_is_now(
     path.write_text("def f(prompts, responses):\n    return [0.9]\n")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert find_function(f"{path}:f").function([], []) == [0.9]
+
+
+def test_fingerprint_holds_the_neighbours_that_are_imported(folder: Path) -> None:
+    """And what those import, and whole packages; not what merely lies there, nor what is installed."""
+    body = (
+        "import json, numpy\n"
+        "from words import bad\n"
+        "def f(prompts, responses):\n"
+        "    import late\n"
+        "    return []\n"
+    )
+    (folder / "more").mkdir()
+    files = {
+        "words.py": "import more\nbad = []\n",
+        "late.py": "",
+        "more/__init__.py": "",
+        "more/lists.py": "",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    (folder / "other.py").write_text("")
+    (folder / "json.py").write_text("")  # hides nothing
+
+    def fingerprint() -> str:
+        importlib.invalidate_caches()
+        try:
+            return load(folder, body).fingerprint
+        finally:
+            for name in ("words", "more"):
+                sys.modules.pop(name, None)
+
+    first = fingerprint()
+    for name in ("other.py", "json.py"):
+        (folder / name).write_text("changed = 1\n")
+    assert fingerprint() == first
+    seen = {first}
+    for name, text in files.items():
+        (folder / name).write_text(text + "changed = 1\n")
+        seen.add(fingerprint())
+    assert len(seen) == 1 + len(files)
+
+
+def test_fingerprint_without_neighbours_is_that_of_earlier_versions(folder: Path) -> None:
+    """So that a finished training goes on to count as that of its reward."""
+    body = "import math\ndef f(prompts, responses):\n    return []\n"
+    assert load(folder, body).fingerprint == digest("function", "rewards.py:f", body)

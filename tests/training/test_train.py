@@ -6,6 +6,7 @@ One process imports TRL for all of them (16 to 20 s); each training takes well u
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from training_rows import examples, pairs, prompt
 from cai.config.train_config import DPOConfig, LoraConfig, RewardModelConfig, SFTConfig
 from cai.training.dpo import train_dpo
 from cai.training.examples import Example
+from cai.training.interrupt import SIGNALS
 from cai.training.result import TrainingStopped, TrainResult
 from cai.training.reward_model import train_reward
 from cai.training.sft import train_sft
@@ -120,9 +122,9 @@ def test_stopped_and_resumed_equals_uninterrupted(
     with pytest.raises(TrainingStopped, match="after update 3 of 6"):
         train(tiny_model, tmp_path / "cut", config, should_stop=lambda: len(done) == 3, **watch)
     assert not (tmp_path / "cut").exists()
-    # A checkpoint that was cut off behind our back: the one before it is taken.
-    newest = max((tmp_path / "cut.partial").glob("step-*")) / "model.safetensors"
-    newest.write_bytes(newest.read_bytes()[:100])
+    # A checkpoint that was harmed behind our back, at equal size: the one before it is taken.
+    newest = max((tmp_path / "cut.partial").glob("step-*")) / "optimizer.pt"
+    newest.write_bytes(bytes(newest.stat().st_size))
     done.clear()
     resumed = train(tiny_model, tmp_path / "cut", config, **watch)
     assert done == [3, 4, 5, 6]
@@ -131,19 +133,45 @@ def test_stopped_and_resumed_equals_uninterrupted(
     assert_same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_ctrl_c_saves_and_raises(tiny_model: Path, tmp_path: Path) -> None:
-    import signal
-
-    def press(step: int, total: int, figures: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit), (signal.SIGHUP, SystemExit)],
+)
+def test_a_signal_saves_and_raises(
+    number: signal.Signals, raised: type[BaseException], tiny_model: Path, tmp_path: Path
+) -> None:
+    def send(step: int, total: int, figures: dict[str, float]) -> None:
         if step == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
+            if number != signal.SIGINT:
+                signal.raise_signal(number)  # launchers and shells send them again
 
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match="Run the same command again"):
-        sft(tiny_model, tmp_path / "out", progress=press)
-    assert signal.getsignal(signal.SIGINT) is before
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with pytest.raises(raised) as stopped:
+        sft(tiny_model, tmp_path / "out", progress=send)
+    if raised is SystemExit:
+        assert stopped.value.code == 128 + number
+    else:
+        assert "Run the same command again" in str(stopped.value)
+    assert [signal.getsignal(each) for each in SIGNALS] == before
     assert [path.name for path in (tmp_path / "out.partial").glob("step-*")] == ["step-00000002"]
-    assert sft(tiny_model, tmp_path / "out").steps == 3
+
+
+@every_training
+def test_minutes_save_too(train: Callable[..., TrainResult], tiny_model: Path, tmp_path: Path) -> None:
+    """Whatever ``save_steps`` says; and files may be read by whom the umask allows."""
+    config = CONFIGS[train].model_copy(update={"save_steps": 1000, "save_minutes": 1e-9})
+    found: list[list[str]] = []
+
+    def look(*_: Any) -> None:
+        found.append(sorted(path.name for path in (tmp_path / "out.partial").glob("step-*")))
+
+    result = train(tiny_model, tmp_path / "out", config, progress=look)
+    assert found == [[], ["step-00000001"], ["step-00000001", "step-00000002"]]
+    probe = tmp_path / "probe"
+    probe.touch()
+    modes = {path.stat().st_mode for path in result.path.rglob("*") if path.is_file()}
+    assert modes == {probe.stat().st_mode}
 
 
 @pytest.mark.parametrize("train", [sft, dpo])

@@ -13,6 +13,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def load(workspace: Workspace, place: Place) -> list[Rollout] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        workspace.say(f"{path} is damaged: {error}; step {place.step + 1} is drawn and scored again")
+        _remove(workspace, path, f"{error}; step {place.step + 1} is drawn and scored again")
         return None
     return _rollouts(body) if header == asdict(place) else None
 
@@ -207,7 +208,7 @@ def steps_on_disk(workspace: Workspace) -> int:
         except FileNotFoundError:
             return step
         except (OSError, ValueError) as error:
-            workspace.say(f"{path} is damaged: {error}; the training goes on from a checkpoint before it")
+            _remove(workspace, path, f"{error}; the training goes on from before step {step + 1}")
             return step
     raise AssertionError("unreachable")
 
@@ -239,6 +240,11 @@ def _of_step(folder: Path, step: int, key: str) -> list[Rollout]:
     return found
 
 
+def _remove(workspace: Workspace, path: Path, why: str) -> None:
+    workspace.say(f"{path} is damaged: {why}")
+    path.unlink(missing_ok=True)
+
+
 def _file(workspace: Workspace, step: int, rank: int) -> Path:
     return workspace.mine("rollouts") / f"{step:08d}.{rank}.jsonl"
 
@@ -250,9 +256,12 @@ def _read(path: Path, key: str) -> tuple[dict[str, int], str]:
         FileNotFoundError: it is not there.
         OSError, ValueError: it cannot be read, is damaged, or is another training's.
     """
+    whole = False
     first, _, body = path.read_text(encoding="utf-8").partition("\n")
-    header = json.loads(first) if first else None
-    if not isinstance(header, dict) or header.pop("sha256", None) != _hash(body):
+    with suppress(ValueError):
+        header = json.loads(first)
+        whole = isinstance(header, dict) and header.pop("sha256", None) == _hash(body)
+    if not whole:
         raise ValueError("it does not hold what was written")
     if header.pop("key", None) != key:
         raise ValueError("it is another training's")
