@@ -126,6 +126,24 @@ def test_the_oracle_only_grades(path: Path) -> None:
             )
 
 
+def test_no_code_that_comes_with_a_model_is_run() -> None:
+    """Left unsaid, transformers asks at the terminal, and runs it on "y"."""
+    loads = 0
+    for path in sorted(
+        path for place in ("cai", "tools", "benchmarks") for path in (ROOT / place).rglob("*.py")
+    ):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".from_pretrained"):
+                said = {word.arg: ast.unparse(word.value) for word in node.keywords}
+                assert said.get("trust_remote_code") == "False", (
+                    f"{path}:{node.lineno}: trust_remote_code=False"
+                )
+                loads += 1
+            values = [word.value for word in getattr(node, "keywords", ()) if word.arg == "trust_remote_code"]
+            assert all(ast.unparse(value) == "False" for value in values), f"{path}: runs a model's code"
+    assert loads > 20
+
+
 @each_module
 def test_type_checking_blocks_hide_no_circle(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):

@@ -12,6 +12,7 @@ import pytest
 from training_rows import prompt
 
 from cai.config.train_config import DPOConfig, SFTConfig
+from cai.engines.model_files import content_hash
 from cai.run.sealed import RECORD, seal
 from cai.training.checkpoint import Workspace, model_fingerprint, training_key
 from cai.training.examples import Example
@@ -194,12 +195,13 @@ def test_files_may_be_read_by_whom_the_umask_allows(space: Workspace, umask: int
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
 
 
-def test_a_damaged_checkpoint_is_not_trained_from(tmp_path: Path, space: Workspace) -> None:
+def test_a_damaged_checkpoint_is_neither_trained_from_nor_asked(tmp_path: Path, space: Workspace) -> None:
     publish(space, "weights", 2)
     assert model_fingerprint(str(space.out))
     _junk(space.out / "model.safetensors")
-    with pytest.raises(CaiError, match=r"is damaged: model.safetensors .* delete training.json"):
-        model_fingerprint(str(space.out))
+    for identity in (lambda: model_fingerprint(str(space.out)), lambda: content_hash(space.out)):
+        with pytest.raises(CaiError, match=r"is damaged: model.safetensors .* delete training.json"):
+            identity()
     (space.out / RECORD).unlink()  # the user's word that the files are as wanted
     assert model_fingerprint(str(space.out))
 
