@@ -192,7 +192,9 @@ def _steps(job: GroupJob, trainer: Any) -> None:
 
     run = trainer.run
     trainer.remove_callback(PrinterCallback)
-    resumed = run.workspace.newest(at_most=rolled.steps_on_disk(run.workspace))
+    # The first process alone looks: another would find what the first has meanwhile drawn again.
+    whole = rolled.steps_on_disk(run.workspace) if trainer.accelerator.is_main_process else 0
+    resumed = run.workspace.newest(at_most=trainer.agreed(whole))
     if resumed is not None:
         run.history.extend(resumed.history)
         run.earlier = resumed.spent

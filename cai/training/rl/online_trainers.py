@@ -175,6 +175,10 @@ class _GroupTrainer(Trainer):
         reduced: Tensor = self.accelerator.reduce(value, reduction=how)
         return reduced
 
+    def agreed(self, first: int) -> int:
+        """What the first process says, in all of them; the others say 0."""
+        return int(self._over_processes(torch.tensor(float(first), device=self.args.device)))
+
     def _finite(self, what: str, value: float) -> float:
         if not math.isfinite(value):
             raise TrainingError(

@@ -187,7 +187,10 @@ def _steps(s: Session, watch: Watch, stop: Callable[[], bool]) -> Spent:
 
 def _resume(s: Session) -> tuple[int, Spent]:
     """Load the newest checkpoint, if any. → the step to go on with, and what came before it has cost."""
-    saved = s.workspace.newest(at_most=rolled.steps_on_disk(s.workspace))
+    processes = s.learner.processes
+    # The first alone looks: another would find what the first has meanwhile drawn again.
+    whole = rolled.steps_on_disk(s.workspace) if processes.first else 0
+    saved = s.workspace.newest(at_most=int(processes.sum(torch.tensor(float(whole)))))
     if saved is None:
         return 0, NOTHING
     load_state(saved.folder, s.learner.parameters, s.learner.optimizer)
