@@ -20,9 +20,10 @@ from cai.engines.models import Models
 from cai.run.journal import Journal, derive_seed
 from cai.run.progress import Progress
 from cai.run.runner import run_items
+from cai.stages.critique_verdict import Finding, read_critique
 from cai.stages.generate import generate
 from cai.stages.label import Labeler, judge
-from cai.stages.revise import Critic, criticise, finds_problem, revise
+from cai.stages.revise import Critic, criticise, revise
 from cai.values.errors import UsageError
 from cai.values.types import Comparison, Message, Prompt, Transcript
 from cai.values.words import visible
@@ -74,6 +75,8 @@ def show_try(config: RunConfig, text: str) -> None:
         typer.echo(f"\nround {done.index + 1}     {done.principle_id}")
         if done.critique is not None:
             typer.echo(f"critique    {visible(done.critique)}")
+        if done.unread is not None:
+            typer.echo(f"unread      {done.unread}; the revision was asked for all the same")
         typer.echo(f"{done.outcome.value:<12}{visible(done.response)}")
 
 
@@ -114,12 +117,15 @@ def show_test(config: RunConfig, progress: Progress, as_json: bool) -> None:
         cells = (tally.found, tally.silent, tally.right, tally.flips)
         shown = "".join(f"{'–' if cell is None else f'{cell:.2f}':>9}" for cell in cells)
         typer.echo(f"{tally.principle_id:<32}{tally.examples:>9}{shown}")
+    if unread := sum(verdict.unread for _, verdict in verdicts):
+        typer.echo(f"{unread} critiques gave no verdict and count neither as found nor as silent")
 
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     found: bool | None
     silent: bool | None
+    unread: int
     right: bool | None
     flipped: bool | None
 
@@ -139,17 +145,21 @@ async def _each(
 
 async def _criticise(
     principle: Principle, example: Example, critic: Critic
-) -> tuple[bool | None, bool | None]:
+) -> tuple[bool | None, bool | None, int]:
+    """Found in the violating response, silent on the clean one, and how many critiques gave no verdict."""
     if not example.violation:
-        return None, None
+        return None, None, 0
     prompt = Prompt(principle.id, example.prompt)
 
-    async def found(response: str) -> bool:
+    async def found(response: str) -> bool | None:
+        """None where the critique gives no verdict."""
         seed = derive_seed("example", principle.id)
         text = await criticise(prompt.answered(response), principle, critic, seed)
-        return finds_problem(text, critic.templates)
+        finding = read_critique(text, critic.templates.no_problem).finding
+        return None if finding is Finding.UNREAD else finding is Finding.PROBLEM
 
-    return await found(example.worse), not await found(example.better)
+    worse, better = await found(example.worse), await found(example.better)
+    return worse, None if better is None else not better, (worse is None) + (better is None)
 
 
 async def _judge(principle: Principle, example: Example, labeler: Labeler) -> tuple[bool | None, bool | None]:

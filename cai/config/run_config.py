@@ -144,6 +144,15 @@ class MonitorConfig(Section):
     shift: Annotated[float, Field(ge=0.5, le=1.0)] = Field(
         0.75, description="AUC of telling labeled prompts from evaluation prompts"
     )
+    judge_talk: Share = Field(0.05, description="rise of the share of answers with marks of a judge's prompt")
+    saying_nothing: Share = Field(0.05, description="rise of the share of answers that say nothing")
+    label_flips: Share = Field(
+        0.5, description="share of judgements that flip with the order; a coin in each order gives 0.5"
+    )
+    label_ties: Share = Field(0.5, description="share of labels within 0.05 of a tie")
+    label_agreement: Share = Field(
+        0.6, description="share of labels that take people's side, below which it trips"
+    )
 
 
 class RoundsConfig(Section):

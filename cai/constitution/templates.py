@@ -7,13 +7,17 @@ when the templates are loaded, with line numbers. Values are inserted in one pas
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from jinja2 import Template
 
 from cai.config.resources import shipped_folder
+from cai.constitution.inert import SENTINEL, inert, marks_of
 from cai.constitution.shots import EXAMPLES_FILE, Examples, read_examples
 from cai.constitution.templatecheck import VARIABLES, Sample, compile_template, render, sandbox
 from cai.values.errors import FileError, Problem, UsageError
@@ -87,12 +91,15 @@ class Templates:
         return self._render("revision", principle=principle)
 
     def label(self, conversation: Conversation, a: str, b: str, principle: HasRequests) -> str:
-        """The question which of two responses is better; its answer starts with ``label_answer``."""
-        return self._render("label", conversation=conversation, a=a, b=b, principle=principle)
+        """The question which of two responses is better; its answer starts with ``label_answer``.
+
+        What in a response looks like a part of this prompt is shown ``inert``.
+        """
+        return self._pair("label", conversation, a, b, principle)
 
     def label_cot(self, conversation: Conversation, a: str, b: str, principle: HasRequests) -> str:
         """The same question, asking for a thought first."""
-        return self._render("label_cot", conversation=conversation, a=a, b=b, principle=principle)
+        return self._pair("label_cot", conversation, a, b, principle)
 
     def label_answer(self, principle: HasRequests) -> str:
         """How the labeler's answer begins; the option's letter follows directly."""
@@ -119,8 +126,9 @@ class Templates:
         return self._render("derived_question", principle=Sample(principle.principle))
 
     def judge(self, conversation: Conversation, question: str) -> str:
-        """A yes/no question about a conversation's last turn."""
-        return self._render("judge", conversation=conversation, question=question)
+        """A yes/no question about a conversation's last turn, which is shown ``inert``."""
+        last = replace(conversation[-1], content=inert(conversation[-1].content))
+        return self._render("judge", conversation=(*conversation[:-1], last), question=question)
 
     def score(self, principle: HasRequests) -> str:
         """The yes/no question whether one response follows a principle; ``judge`` asks it."""
@@ -178,6 +186,19 @@ class Templates:
             revision=self.derived_revision(bare),
             question=self.derived_question(bare),
         )
+
+    def _pair(self, name: str, conversation: Conversation, a: str, b: str, principle: HasRequests) -> str:
+        shown = [inert(text, self._marks) for text in (a, b)]
+        return self._render(name, conversation=conversation, a=shown[0], b=shown[1], principle=principle)
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str]:
+        """What makes the labeler's prompts: their text around the values."""
+        turns = (Message("user", SENTINEL), Message("assistant", SENTINEL))
+        principle = Sample(SENTINEL, critique=SENTINEL, revision=SENTINEL, question=SENTINEL)
+        pair = {"conversation": turns, "a": SENTINEL, "b": SENTINEL, "principle": principle}
+        prompts = [self._render(name, **pair) for name in ("label", "label_cot")]
+        return marks_of([*prompts, self.label_answer(principle)])
 
     def _render(self, name: str, **values: Any) -> str:
         return render(self._templates[name], values)

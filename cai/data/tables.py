@@ -61,6 +61,7 @@ def transcript_row(transcript: Transcript) -> Row:
                 "outcome": r.outcome.value,
                 "response": r.response,
                 "raw_revision": r.raw_revision,
+                "unread": r.unread,
             }
             for r in transcript.rounds
         ],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,9 @@ from cai.report.sections import contents, runs_compared, samples
 from cai.report.sections.outcomes import Evaluation, evaluate, verdict
 from cai.report.wording import OUTCOMES
 from cai.run.folder import atomic_write
+from cai.stages import label_worth
 from cai.values.errors import CaiError
+from cai.values.types import Score
 from cai.values.words import visible
 
 NAME = "report.html"
@@ -145,7 +147,7 @@ def _context(materials: Sequence[Material]) -> tuple[dict[str, Any], tuple[str, 
         "asked": attempt("what was asked", lambda: contents.asked(run), ""),
         "verdict": MEASURED
         if run.measured_only
-        else attempt("verdict", lambda: verdict(evaluations[0]), unknown),
+        else attempt("verdict", lambda: (*verdict(evaluations[0]), *labels_told(run.metrics)), unknown),
         "tripped": tripped,
         "missing": contents.missing(run),
         "sections": [section for section in found if section is not None],
@@ -155,6 +157,12 @@ def _context(materials: Sequence[Material]) -> tuple[dict[str, Any], tuple[str, 
         "outcomes": OUTCOMES,
     }
     return context, tuple(visible(note) for note in notes)
+
+
+def labels_told(metrics: Mapping[str, Score]) -> tuple[str, ...]:
+    """What the AI labels are worth, beside what was learned from them; nothing where there are none."""
+    told = label_worth.sentence(metrics)
+    return (told,) if told else ()
 
 
 def _first(browsed: samples.Samples) -> list[samples.Sample]:

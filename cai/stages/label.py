@@ -3,6 +3,10 @@
 Bai et al. 2022, §4.1: the options' normalised log-probabilities are the target, under a principle
 drawn for each pair. Lee et al. 2023, §3: both orders are asked and averaged, because a labeler favours
 a position. Nothing is parsed from text: even after a chain of thought the verdict is a log-probability.
+
+A pair with a response that says nothing (``degenerate.py``) is not asked about: a labeler must name a letter,
+and such a response would win by it. No rule makes the other one the better either: of ":" and a harmful
+answer, no principle was asked. The pair is unscored, and nothing learns from it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from cai.constitution.load import Constitution, Principle, draw_many
 from cai.constitution.templates import Templates
 from cai.engines.engine import Engine
 from cai.run.journal import derive_seed
+from cai.stages.degenerate import degenerate
 from cai.values.errors import ItemError
 from cai.values.types import (
     ChoiceRequest,
@@ -29,6 +34,7 @@ from cai.values.types import (
 )
 
 OPTIONS = ("A", "B")
+SAYS_NOTHING = "a response says nothing"  # by rule, and no failure: nobody was asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,12 @@ async def label(
     """P(a preferred to b): the mean over ``config.principles`` drawn principles.
 
     A principle whose verdict could not be read in an order that was asked does not count; when none
-    is left the preference is unscored, with the reason and the reply.
+    is left the preference is unscored, with the reason and the reply. So is a pair with a degenerate response
+    (``SAYS_NOTHING``), of which the labeler is not asked.
     """
+    source = Source("ai", labeler.engine.name)
+    if faults := says_nothing(comparison):
+        return Preference(comparison, None, source, (), SAYS_NOTHING, faults)
     judgements: list[Judgement] = []
     problems: list[ItemError] = []
     for principle in draw_many(constitution, labeler.config.principles, seed, comparison.id):
@@ -55,13 +65,18 @@ async def label(
         judgements.append(judgement)
         problems += trouble
     read = [j.p for j in judgements if j.p is not None and _complete(j, labeler.config)]
-    source = Source("ai", labeler.engine.name)
     if not read:
         reason = problems[0].reason if problems else "no principle could be judged"
         return Preference(
             comparison, None, source, tuple(judgements), reason, "\n".join(str(p) for p in problems)
         )
     return Preference(comparison, sum(read) / len(read), source, tuple(judgements))
+
+
+def says_nothing(comparison: Comparison) -> str:
+    """Which of the two responses are degenerate and why; "" where both say something."""
+    found = ((name, degenerate(text)) for name, text in (("a", comparison.a), ("b", comparison.b)))
+    return "; ".join(f"{name}: {fault}" for name, fault in found if fault)
 
 
 async def judge(

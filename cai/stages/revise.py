@@ -2,6 +2,11 @@
 
 What the critic reads in round n is the conversation, the response that stands after round n-1, a
 critique request, its own critique, and a revision request. Few-shot examples stand before all of it.
+
+Where a critique says that nothing needs to change, no revision is asked for; the paper asks in every round.
+A critique that gives no verdict (``critique_verdict.py``) is no leave to skip it: the revision is asked for
+as in the paper, after the critique where it has words and without it where it says nothing (their §3.5 finds
+revisions without critiques nearly as good), and the round keeps why its critique is ``unread``.
 """
 
 from __future__ import annotations
@@ -14,6 +19,8 @@ from cai.constitution.load import Constitution, Principle, draw
 from cai.constitution.templates import Templates
 from cai.engines.engine import Engine
 from cai.run.journal import derive_seed
+from cai.stages.critique_verdict import Finding, read_critique
+from cai.stages.degenerate import degenerate
 from cai.stages.generate import sampling
 from cai.values.types import (
     Completion,
@@ -69,22 +76,25 @@ async def revise_once(
     """One round on a conversation that ends with the response to revise."""
     current = answered[-1].content
     critique: str | None = None
-    shots = critic.templates.critique_shots(critic.config.few_shot, critique=critic.config.critique)
-    conversation = (*shots, *answered)
+    unread: str | None = None
+    turns: Conversation = ()
     if critic.config.critique:
         critique = await criticise(answered, principle, critic, seed)
-        if not finds_problem(critique, critic.templates):
+        verdict = read_critique(critique, critic.templates.no_problem)
+        if verdict.finding is Finding.CLEAN:
             return Round(index, principle.id, critique, Outcome.NO_PROBLEM, current)
         if _REFUSED_TASK.search(critique):
             return Round(index, principle.id, critique, Outcome.REFUSED, current)
-        request = Message("user", critic.templates.critique(principle))
-        conversation = (*conversation, request, Message("assistant", critique))
-    conversation = (*conversation, Message("user", critic.templates.revision(principle)))
+        unread = verdict.reason
+        if not degenerate(critique):
+            turns = (Message("user", critic.templates.critique(principle)), Message("assistant", critique))
+    shots = critic.templates.critique_shots(critic.config.few_shot, critique=bool(turns))
+    conversation = (*shots, *answered, *turns, Message("user", critic.templates.revision(principle)))
     completion = await _ask(conversation, critic, derive_seed(seed, "revision"))
     text = completion.text.strip()
     outcome = judge_revision(current, text, completion.finish)
     response = text if outcome is Outcome.REVISED else current
-    return Round(index, principle.id, critique, outcome, response, text)
+    return Round(index, principle.id, critique, outcome, response, text, unread)
 
 
 async def criticise(answered: Conversation, principle: Principle, critic: Critic, seed: int) -> str:
@@ -95,21 +105,16 @@ async def criticise(answered: Conversation, principle: Principle, critic: Critic
     return completion.text.strip()
 
 
-def finds_problem(critique: str, templates: Templates) -> bool:
-    """Whether a critique asks for a change: it does unless it says the agreed words.
-
-    An empty critique says nothing, so it finds nothing.
-    """
-    return bool(critique) and templates.no_problem.rstrip(".").lower() not in critique.lower()
-
-
 async def _ask(conversation: Conversation, critic: Critic, seed: int) -> Completion:
     return await critic.engine.complete(CompletionRequest(conversation, sampling(critic.config), seed))
 
 
 def judge_revision(before: str, after: str, finish: str) -> Outcome:
-    """What a revision came to, from its text alone. White space does not make a change."""
-    if not after:
+    """What a revision came to, from its text alone. White space does not make a change.
+
+    One that says nothing (``degenerate.py``) is as good as none.
+    """
+    if degenerate(after):
         return Outcome.EMPTY
     if finish == "length":
         return Outcome.CUT_OFF

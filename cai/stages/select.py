@@ -16,6 +16,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+from cai.stages.degenerate import degenerate
 from cai.values.types import Demonstration, Outcome, Response, Transcript
 
 
@@ -25,7 +26,8 @@ def demonstrations(transcript: Transcript, rounds: str) -> list[Demonstration]:
     revised = [r for r in transcript.rounds if r.outcome is Outcome.REVISED]
     if not revised:
         vouched = transcript.rounds and all(r.outcome is Outcome.NO_PROBLEM for r in transcript.rounds)
-        return [Demonstration(prompt, transcript.initial, "kept")] if vouched else []
+        learned = vouched and not degenerate(transcript.initial)
+        return [Demonstration(prompt, transcript.initial, "kept")] if learned else []
     if rounds == "last":
         revised = revised[-1:]
     unique = {r.response: r for r in reversed(revised)}
@@ -40,6 +42,7 @@ def with_helpful(
 
     With fewer helpful responses than that, all of them go in; none is repeated.
     """
+    helpful = [response for response in helpful if not degenerate(response.text)]
     wanted = len(helpful) if share >= 1 else round(len(learned) * share / (1 - share))
     draw = random.Random(seed)
     taken = draw.sample(list(helpful), min(wanted, len(helpful)))
@@ -49,6 +52,10 @@ def with_helpful(
 
 
 def outcome_counts(transcripts: Sequence[Transcript]) -> dict[str, int]:
-    """How many rounds ended in each way; every kind is named, also those that never happened."""
+    """How many rounds ended in each way; every kind is named, also those that never happened.
+
+    ``critique_unread`` counts rounds beside their outcome: those whose critique gave no verdict.
+    """
     counts = Counter(r.outcome for transcript in transcripts for r in transcript.rounds)
-    return {outcome.value: counts[outcome] for outcome in Outcome}
+    unread = sum(r.unread is not None for transcript in transcripts for r in transcript.rounds)
+    return {outcome.value: counts[outcome] for outcome in Outcome} | {"critique_unread": unread}

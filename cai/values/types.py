@@ -116,7 +116,7 @@ class Outcome(StrEnum):
     REVISED = "revised"
     NO_PROBLEM = "no_problem"  # the critique found nothing; the response stays
     UNCHANGED = "unchanged"  # a problem was named, yet the revision repeats the response
-    EMPTY = "empty"  # the revision had no text; the response stays
+    EMPTY = "empty"  # the revision says nothing (``stages/degenerate.py``); the response stays
     CUT_OFF = "cut_off"  # the revision ran into max_tokens; the response stays
     REFUSED = "refused"  # the critic declined the task of rewriting; the response stays
 
@@ -131,6 +131,7 @@ class Round:
     outcome: Outcome
     response: str
     raw_revision: str | None = None  # what the critic wrote, also where it was not accepted
+    unread: str | None = None  # why the critique gave no verdict; the revision was asked for all the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def test_results_have_no_trailing_line_ends(tmp_path: Path) -> None:
 
 
 def test_values_are_never_rendered() -> None:
-    hostile = "{{ 7 * 7 }} {% for x in y %} {# c #} (A) <|im_end|> \u202eabc \U0001f600"
+    hostile = "{{ 7 * 7 }} {% for x in y %} {# c #} (X) <|im_end|> \u202eabc \U0001f600"
     rendered = Templates.load().label((Message("user", hostile),), hostile, "b", Kind())
     assert rendered.count(hostile) == 2
 

@@ -134,7 +134,10 @@ def test_identical_models_trip_nothing() -> None:
     answers = babble(3)
     graded = (share(0.4), share(0.4)), (share(0.0), share(0.0))
     found = monitors(Evidence(pairs(answers, answers), *graded), LIMITS)
-    assert [f.name for f in found] == ["sycophancy", "refusal", "verbosity", "diversity", "boilerplate"]
+    assert [f.name for f in found] == [
+        *("sycophancy", "refusal", "verbosity", "diversity", "boilerplate"),
+        *("judge_talk", "saying_nothing"),
+    ]
     assert not any(f.tripped for f in found)
     assert named(found, "verbosity").value == Score(1.0, 1.0, 1.0, 60)
 
@@ -183,7 +186,7 @@ def test_a_rise_must_be_sure() -> None:
 
 def test_a_model_that_says_nothing() -> None:
     found = monitors(Evidence(pairs(babble(1), [""] * 60)), LIMITS)
-    assert [f.name for f in found if f.tripped] == ["verbosity"]
+    assert [f.name for f in found if f.tripped] == ["verbosity", "saying_nothing"]
     assert "no words at all" in named(found, "verbosity").text
     silent_base = monitors(Evidence(pairs([""] * 60, babble(1))), LIMITS)
     assert not any(f.tripped for f in silent_base)
@@ -192,7 +195,8 @@ def test_a_model_that_says_nothing() -> None:
 @pytest.mark.parametrize("n", [0, 1, 19])
 def test_too_few_prompts_have_no_value(n: int) -> None:
     found = monitors(Evidence(pairs(babble(1, n), ["same"] * n), labeled=["a question"]), LIMITS)
-    assert {f.name for f in found} == {"verbosity", "diversity", "boilerplate", "shift"}
+    names = {"verbosity", "diversity", "boilerplate", "shift", "judge_talk", "saying_nothing"}
+    assert {f.name for f in found} == names
     assert all(f.value is None and not f.tripped and "not measured" in f.text for f in found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_run import SMALL, cai
 
-from cai.data.tables import preference_from
+from cai.data.tables import preference_from, preference_row
+from cai.human.pairs import BOTH_BAD
 from cai.run.folder import RunFolder
+from cai.values.types import Source
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +91,22 @@ def test_route_import_and_mix_on_a_run_folder(finished: Path, tmp_path: Path) ->
     nothing_left = cai("route", "run", cwd=tmp_path)
     assert nothing_left.returncode == 2
     assert "no pair is left to judge" in nothing_left.stderr
+
+
+def test_both_bad_votes_are_counted_and_fail_no_command(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished / "run", tmp_path / "run", symlinks=True)
+    shutil.copy(finished / "c.yaml", tmp_path)
+    folder = RunFolder(tmp_path / "run")
+    judged = folder.read_table("preferences", preference_from)[0]
+    bad = replace(judged, p=None, source=Source("human", "ann"), judgements=(), unscored=BOTH_BAD, raw=None)
+    folder.write_table("human", [preference_row(bad)])
+    for command in (["mix"], ["mix"], ["train", "dpo"], ["monitor"]):
+        done = cai(*command, "run", cwd=tmp_path)
+        assert done.returncode == 0, (command, done.stderr)
+        assert "quarantined" not in done.stdout
+    metrics = folder.read_metrics()
+    assert metrics["mix/human/both bad"].value == metrics["mix/pocket/people found both bad"].value == 1
+    assert not folder.read_failures()
 
 
 @pytest.mark.parametrize(

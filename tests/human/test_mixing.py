@@ -52,13 +52,33 @@ def test_every_row_has_one_fate() -> None:
         ("m", "taken"): 4,
         ("m", "no verdict"): 1,
         ("m", "people judged the pair too"): 1,
-        ("m", "left out to reach the share"): 5,
+        ("m", "people found both bad"): 1,
+        ("m", "left out to reach the share"): 4,
         ("human", "taken"): 4,
-        ("human", "no verdict"): 1,
+        ("human", "both bad"): 1,
         ("human", "left out to reach the share"): 7,
     }
     assert sum(mixture.counts.values()) == 11 + 12
-    assert [(f.reason, f.detail) for f in mixture.failures] == [("no vote with a side", "both bad (1)")]
+
+
+def test_both_bad_makes_no_pair_and_the_ai_label_makes_none_of_it_either() -> None:
+    mixture = mixed(AI, [vote(pair(4), "x", None), vote(pair(4), "y", None)])
+    assert mixture.counts == {("human", "both bad"): 1, ("m", "people found both bad"): 1, ("m", "taken"): 9}
+    one_saw_a_side = mixed(AI, [vote(pair(4), "x", None), vote(pair(4), "y", 1.0)])
+    assert one_saw_a_side.counts["human", "taken"] == 1
+    assert one_saw_a_side.counts["m", "people judged the pair too"] == 1
+
+
+@pytest.mark.parametrize("settings", [{"conflict": "average"}, {"weight": 0.0}, {"by_tag": {"t": "ai"}}])
+def test_where_people_do_not_count_both_bad_does_not(settings: dict[str, Any]) -> None:
+    ai = [replace(row, comparison=tagged(row.comparison, "t")) for row in AI]
+    votes = [vote(tagged(pair(4), "t"), "x", None)]
+    assert mixed(ai, votes, **settings).counts == {("human", "both bad"): 1, ("m", "taken"): 10}
+
+
+def test_a_vote_without_a_side_for_another_reason_has_no_verdict() -> None:
+    unrated = replace(vote(pair(4), "x", None), unscored="not rated")
+    assert mixed(AI, [unrated]).counts == {("human", "no verdict"): 1, ("m", "taken"): 10}
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,35 @@ async def test_a_critique_that_finds_nothing_leaves_the_response_alone_and_asks_
     assert transcript.final == "Like this."
 
 
+MENTION = f"“{NO_PROBLEM}” would be wrong: it is rude."
+
+
+async def test_a_critique_that_mentions_the_words_is_unread_and_the_revision_is_asked_for() -> None:
+    under_test = critic(by_request(MENTION, "Kindly, like this."))
+    transcript = await revise(FIRST, under_test, constitution("kind"), 0)
+    (done,) = transcript.rounds
+    assert (done.outcome, done.unread) == (
+        Outcome.REVISED,
+        "critique: the no-problem words stand within other text",
+    )
+    revision = under_test.engine.calls[1]  # type: ignore[attr-defined]
+    assert revision.messages[-2].content == MENTION
+    assert outcome_counts([transcript])["critique_unread"] == 1
+    assert [d.response for d in demonstrations(transcript, "all")] == ["Kindly, like this."]
+
+
+@pytest.mark.parametrize("silent", ["", " \n", "…", "Thought process:"])
+async def test_an_empty_critique_is_no_verdict_and_stands_in_no_conversation(silent: str) -> None:
+    under_test = critic(by_request(silent, "Like this."), few_shot=1)
+    transcript = await revise(FIRST, under_test, constitution("kind"), 0)
+    revision = under_test.engine.calls[1]  # type: ignore[attr-defined]
+    assert not any("critique-" in turn.content for turn in revision.messages)
+    assert all(turn.content.strip() for turn in revision.messages)
+    assert transcript.rounds[0].outcome is Outcome.UNCHANGED
+    assert (transcript.rounds[0].unread or "").startswith("critique: ")
+    assert demonstrations(transcript, "all") == []  # nobody vouched for the response
+
+
 async def test_revision_without_critique() -> None:
     under_test = critic(by_request("never", "Kinder."), critique=False)
     transcript = await revise(FIRST, under_test, constitution("kind"), 0)
@@ -136,6 +165,8 @@ async def test_few_shot_examples_stand_before_everything() -> None:
     ("after", "finish", "outcome"),
     [
         ("", "stop", Outcome.EMPTY),
+        (":", "stop", Outcome.EMPTY),
+        ("Revised response:", "stop", Outcome.EMPTY),
         ("Half a sent", "length", Outcome.CUT_OFF),
         ("Like  this.\n", "stop", Outcome.UNCHANGED),
         ("I'm sorry, but I can't rewrite that response.", "stop", Outcome.REFUSED),
@@ -200,8 +231,15 @@ def test_helpful_share_is_of_the_whole(share: float, expected: int) -> None:
     assert len({row.response for row in rows if row.origin == "helpful"}) == expected
 
 
+def test_what_says_nothing_is_never_learned() -> None:
+    silent = Transcript(PROMPT, "...", (Round(0, "kind", NO_PROBLEM, Outcome.NO_PROBLEM, "..."),))
+    assert demonstrations(silent, "all") == []
+    assert with_helpful([], [Response(PROMPT, ":"), Response(PROMPT, "4")], 1.0, 0)[0].response == "4"
+
+
 def test_every_outcome_is_counted_also_those_that_never_happened() -> None:
     counts = outcome_counts([transcript((Outcome.REVISED, "one"), (Outcome.EMPTY, "one"))])
     assert counts == {
         "revised": 1, "no_problem": 0, "unchanged": 0, "empty": 1, "cut_off": 0, "refused": 0,
+        "critique_unread": 0,
     }  # fmt: skip

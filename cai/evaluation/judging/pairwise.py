@@ -13,6 +13,7 @@ from statistics import fmean
 from cai.constitution.load import Constitution, load_constitution
 from cai.data.tables import Row
 from cai.evaluation.bench import Bench, answer_all, prompts_of
+from cai.stages.degenerate import degenerate
 from cai.stages.label import Labeler, label
 from cai.values.errors import ItemError
 from cai.values.types import Comparison, Failure, Prompt
@@ -63,7 +64,8 @@ async def verdicts(bench: Bench, pairs: Sequence[tuple[str, str]]) -> tuple[list
     """Every pair of contestants (by name), on every prompt that both answered, along every axis.
 
     Quarantined are prompts that somebody did not answer, and pairs on which the judge gave no verdict. Two
-    answers with the same text are a tie that nobody is asked about.
+    answers with the same text are a tie that nobody is asked about, and so are two that say nothing; one that
+    says nothing loses to any other (``stages/degenerate.py``).
     """
     prompts, failures = prompts_of(bench)
     found, unanswered = await answer_all(bench, prompts)
@@ -111,6 +113,9 @@ async def duel(
     lengths = len(comparison.a), len(comparison.b)
     if comparison.a == comparison.b:
         return Verdict(comparison.prompt.id, *names, 0.5, *lengths)
+    silent = [degenerate(text) is not None for text in (comparison.a, comparison.b)]
+    if any(silent):  # a model that says nothing must not be spared the comparison
+        return Verdict(comparison.prompt.id, *names, (1 + silent[1] - silent[0]) / 2, *lengths)
     preference = await label(comparison, labeler, axis, seed)
     if preference.p is None:
         raise ItemError(preference.unscored or "no verdict", preference.raw or "")

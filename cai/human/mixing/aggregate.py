@@ -3,8 +3,8 @@
     labels = aggregate(votes, "majority").preferences
 
 Votes are joined by pair and question (``raters.py``), people's and models' apart. Only the side of a vote
-counts, not its strength; "each" keeps both. Votes without a side (both bad, not rated) are counted and left
-out; a pair with no other votes stays, unscored, and is a failure.
+counts, not its strength; "each" keeps both. Votes without a side (both bad, not rated) are verdicts, not
+failures: they are counted and left out, and a pair with no other votes stays, unscored, with their reason.
 
 majority      1 or 0 for the side with the most votes, 1/2 where no side has more than the others, ties being
               a side of their own.
@@ -28,10 +28,9 @@ from cai.human.agreement import raters
 from cai.human.agreement.raters import Unit
 from cai.human.mixing import dawid_skene
 from cai.statistics.clusters import clustered_mean
-from cai.values.types import Failure, Judgement, Preference, Score, Source
+from cai.values.types import Judgement, Preference, Score, Source
 
 How = Literal["majority", "dawid-skene", "each"]
-STAGE = "aggregate"
 SIDES = ("b", "tie", "a")  # by ``raters.category``
 
 
@@ -39,13 +38,12 @@ SIDES = ("b", "tie", "a")  # by ``raters.category``
 class Aggregated:
     """Labels of pairs, in the order in which the pairs first appear.
 
-    ``preferences`` holds unscored ones too, each with a failure. ``annotators`` is, for Dawid-Skene, the
+    ``preferences`` holds unscored ones too, with their reasons. ``annotators`` is, for Dawid-Skene, the
     probability that a person's vote on one of their pairs names the true class. ``votes`` were read, of which
     ``unscored`` took no side and ``repeated`` were a person's second vote on a pair.
     """
 
     preferences: tuple[Preference, ...]
-    failures: tuple[Failure, ...] = ()
     annotators: Mapping[str, Score] = field(default_factory=dict)
     votes: int = 0
     unscored: int = 0
@@ -70,12 +68,9 @@ def aggregate(votes: Sequence[Preference], how: How) -> Aggregated:
     else:
         posterior, figures = _dawid_skene(units)
         labels = [_label(unit, p, how) for unit, p in zip(units, posterior, strict=True)]
-    failures = [_failure(label) for label in labels if label.p is None]
     scored = sum(len(unit.scored) for unit in units)
     counted = sum(len(unit.raters) for unit in units)
-    return Aggregated(
-        tuple(labels), tuple(failures), figures, len(votes), len(votes) - scored, scored - counted
-    )
+    return Aggregated(tuple(labels), figures, len(votes), len(votes) - scored, scored - counted)
 
 
 def majority(categories: Sequence[int]) -> float | None:
@@ -136,7 +131,7 @@ def _label(unit: Unit, p: float | None, how: How) -> Preference:
     unscored = None
     if p is None:
         reasons = Counter(vote.unscored or "unscored" for vote in unit.votes)
-        unscored = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        unscored = ", ".join(reason for reason, _ in reasons.most_common())
     return Preference(
         unit.comparison,
         p,
@@ -171,7 +166,3 @@ def _told(unit: Unit) -> str:
     none = Counter(vote.unscored or "unscored" for vote in unit.votes if vote.p is None)
     parts = [f"{sides[side]} {side}" for side in reversed(SIDES) if sides[side]]
     return ", ".join(parts + [f"{count} {reason}" for reason, count in none.items()])
-
-
-def _failure(label: Preference) -> Failure:
-    return Failure(STAGE, label.comparison.id, "no vote with a side", label.unscored or "")

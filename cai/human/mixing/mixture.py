@@ -5,10 +5,11 @@
     mixture.counts           what became of every row: {("pocket", "taken"): 412, ...}
 
 In this order: votes on a pair become labels (``human.aggregate``), weighted (``human.weight``); AI labels are
-recalibrated on the pairs that people judged too (``human.recalibrate``); rows go that have no verdict, or are
-close to an evaluation prompt or to another pair; tags decide whose labels count (``human.by_tag``); where
-both judged a pair, one rule decides (``human.conflict``); share and size are reached by leaving rows out,
-drawn by seed, never by repeating any. The same input and seed give the same mixture.
+recalibrated on the pairs that people judged too (``human.recalibrate``); rows go that have no side (both bad,
+no verdict), with them the AI's labels of pairs that people found both bad, and rows close to an evaluation
+prompt or to another pair; tags decide whose labels count (``human.by_tag``); where both judged a pair, one
+rule decides (``human.conflict``); share and size are reached by leaving rows out, drawn by seed, never by
+repeating any. The same input and seed give the same mixture.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from cai.config.run_config import HumanConfig
 from cai.human.mixing import conflicts, duplicates
 from cai.human.mixing.aggregate import aggregate
 from cai.human.mixing.calibrated import recalibrated
-from cai.human.pairs import pair_key
+from cai.human.pairs import BOTH_BAD, pair_key
 from cai.values.errors import UsageError
-from cai.values.types import Failure, Preference, Prompt, Score
+from cai.values.types import Preference, Prompt, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,6 @@ class Mixture:
     counts: Mapping[tuple[str, str], int]
     scores: Mapping[str, Score] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    failures: tuple[Failure, ...] = ()
 
 
 class Ledger:
@@ -83,7 +83,10 @@ def mix(
     labels = aggregate(votes, config.aggregate)
     ai, scores, notes = recalibrated(ai, votes, config)
     people = [replace(row, weight=row.weight * config.weight) for row in labels.preferences]
-    rows = ledger.keep([*people, *ai], "no verdict", lambda row: row.p is not None)
+    rows = ledger.keep([*people, *ai], BOTH_BAD, lambda row: row.unscored != BOTH_BAD)
+    rows = ledger.keep(rows, "no verdict", lambda row: row.p is not None)
+    bad = _both_bad(people, config)
+    rows = ledger.keep(rows, "people found both bad", lambda row: pair_key(row.comparison) not in bad)
     rows = ledger.keep(rows, "weight 0", lambda row: row.weight > 0)
     if config.near_duplicates is not None:
         rows = _without_held_out(rows, held_out, config.near_duplicates, ledger)
@@ -93,7 +96,20 @@ def mix(
     rows = _to_size(rows, config, random.Random(seed), ledger)
     for row in rows:
         ledger.enter(row, "taken")
-    return Mixture(tuple(rows), dict(ledger.counts), scores, (*notes, *told), labels.failures)
+    return Mixture(tuple(rows), dict(ledger.counts), scores, (*notes, *told))
+
+
+def _both_bad(people: Sequence[Preference], config: HumanConfig) -> set[str]:
+    """Pairs of which people said nothing but that both responses are bad: no AI label makes a pair of them.
+
+    Empty where the AI's label is averaged with people's votes, of which there are none then. Where people's
+    labels don't count, by weight or by tag, this one doesn't either.
+    """
+    if config.conflict == "average" or config.weight == 0:
+        return set()
+    heard = [row for row in people if _wanted(row, config.by_tag)]
+    sided = {pair_key(row.comparison) for row in heard if row.p is not None}
+    return {pair_key(row.comparison) for row in heard if row.unscored == BOTH_BAD} - sided
 
 
 def _without_held_out(

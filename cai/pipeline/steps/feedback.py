@@ -8,13 +8,17 @@ from dataclasses import replace
 from cai.data import tables
 from cai.data.promptsets import load_prompts
 from cai.engines import models
+from cai.human.agreement.label_agreement import label_agreement
+from cai.human.collected import votes_of
 from cai.pipeline.steps.step import Run, ask_all, record_counts, require
+from cai.pocket.familiar import strangeness
 from cai.stages.generate import generate, pair
-from cai.stages.label import Labeler, label
+from cai.stages.label import SAYS_NOTHING, Labeler, label
+from cai.stages.label_worth import PREFIX, doubts, label_worth, told
 from cai.stages.revise import Critic, revise
 from cai.stages.select import demonstrations, outcome_counts, with_helpful
 from cai.values.errors import CaiError
-from cai.values.types import Comparison, Failure, Preference, Prompt, Response, Transcript
+from cai.values.types import Comparison, Failure, Preference, Prompt, Response, Score, Transcript
 from cai.values.words import excerpt
 
 
@@ -22,6 +26,9 @@ async def step_generate(run: Run) -> None:
     """Prompts → responses.parquet, and helpful.parquet from the helpful prompts."""
     sets = load_prompts(run.config)
     engine = run.models.engine(run.config.model)
+    strange = strangeness([prompt.messages[-1].content for prompt in sets.train])
+    if strange is not None and run.config.model.name == "pocket":
+        run.progress.say(f"generate: {strange}")
 
     async def answer(prompt: Prompt) -> Response:
         return await generate(prompt, engine, run.config.generate, run.seed("generate"))
@@ -94,7 +101,11 @@ async def step_sample(run: Run) -> None:
 
 
 async def step_label(run: Run) -> None:
-    """comparisons.parquet → preferences.parquet: P(a preferred), unscored pairs with their reason."""
+    """comparisons.parquet → preferences.parquet: P(a preferred), unscored pairs with their reason.
+
+    metrics.json says under ``label/…`` what the labels are worth (``stages/label_worth.py``), and so does the
+    step itself. A pair with a response that says nothing is not asked about and no failure: it is counted.
+    """
     comparisons = run.folder.read_table("comparisons", tables.comparison_from)
     engine = run.models.engine(models.labeler(run.config))
     labeler, seed = Labeler(engine, run.templates, run.config.label), run.seed("label")
@@ -104,16 +115,23 @@ async def step_label(run: Run) -> None:
 
     results = await ask_all(run, "label", engine, [(c.id, c) for c in comparisons], work)
     run.folder.write_table("preferences", map(tables.preference_row, results.done))
-    unscored = [
-        Failure("label", p.comparison.id, p.unscored or "", p.raw or "") for p in results.done if p.p is None
-    ]
-    run.folder.record_failures({"label"}, [*results.failures, *unscored])
-    flips = [j.flipped for p in results.done for j in p.judgements if j.flipped is not None]
-    record_counts(
-        run, "label", scored=len(results.done) - len(unscored), unscored=len(unscored), order_flips=sum(flips)
-    )
-    if len(unscored) == len(results.done):
-        raise CaiError(f"label: no pair could be scored; the first reason: {unscored[0].reason}")
+    silent = [p for p in results.done if p.unscored == SAYS_NOTHING]
+    unread = [p for p in results.done if p.p is None and p.unscored != SAYS_NOTHING]
+    failures = [Failure("label", p.comparison.id, p.unscored or "", p.raw or "") for p in unread]
+    run.folder.record_failures({"label"}, [*results.failures, *failures])
+    flips = sum(j.flipped is True for p in results.done for j in p.judgements)
+    counts = {"unscored": len(unread), "says_nothing": len(silent), "order_flips": flips}
+    worth = label_worth(results.done)
+    if (agreement := label_agreement(votes_of(run.folder), results.done)) is not None:
+        worth["agreement"] = agreement
+    exact = {name: Score(count, count, count, count) for name, count in counts.items()}
+    scores = {f"{PREFIX}{name}": score for name, score in (exact | worth).items()}
+    run.folder.record_metrics(scores, drop=PREFIX)
+    if worth["scored"].value == 0:
+        first = next((p.unscored for p in results.done), "there was none")
+        raise CaiError(f"label: no pair could be scored; the first reason: {first}")
+    if found := doubts(scores):
+        run.progress.say(f"label: {told(scores)}; {'; '.join(found)}")
 
 
 def _quoted(failures: Iterable[Failure], prompts: Iterable[Prompt]) -> list[Failure]:

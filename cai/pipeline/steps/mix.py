@@ -6,21 +6,25 @@ from dataclasses import replace
 
 from cai.data import tables
 from cai.data.promptsets import load_prompts
+from cai.human.agreement.label_agreement import label_agreement
 from cai.human.collected import votes_of
 from cai.human.exchange.importing import read_all
 from cai.human.mixing.mixture import mix
 from cai.pipeline.steps.step import Run, require
 from cai.run.folder import RunFolder
+from cai.stages.label_worth import PREFIX
 from cai.values.types import Failure, Preference, Score
 
 TABLE = "mixture"
+AGREEMENT = f"{PREFIX}agreement"
 
 
 async def step_mix(run: Run) -> None:
     """preferences.parquet + human votes + those of earlier rounds → mixture.parquet.
 
     Unscored pairs, near-duplicates and what resembles an evaluation prompt stay out; metrics.json says under
-    ``mix/<source>/<fate>`` where every row went.
+    ``mix/<source>/<fate>`` where every row went. Votes without a side are counted there and are
+    no failures.
     """
     failures: list[Failure] = []
     found = [*_labels(run), *_votes(run, failures)]
@@ -29,10 +33,12 @@ async def step_mix(run: Run) -> None:
     held_out = load_prompts(run.config).held_out
     mixture = mix(ai, votes, held_out, run.config.human, run.seed("mix"))
     run.folder.write_table(TABLE, map(tables.preference_row, mixture.preferences), private=bool(votes))
-    run.folder.record_failures({"mix"}, failures + [replace(f, stage="mix") for f in mixture.failures])
+    run.folder.record_failures({"mix"}, failures)
     counts = {f"mix/{source}/{fate}": _exact(n) for (source, fate), n in mixture.counts.items()}
     calibration = {f"mix/recalibration/{name}": score for name, score in mixture.scores.items()}
     run.folder.record_metrics(counts | calibration, drop="mix/")
+    agreement = label_agreement(votes, ai)  # anew: people may have voted since the labels were made
+    run.folder.record_metrics({AGREEMENT: agreement} if agreement else {}, drop=AGREEMENT)
     if votes:
         for note in mixture.notes:
             run.progress.say(note)

@@ -20,7 +20,13 @@ _STEPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         "generate",
         (("generate/responses", "prompts answered"), ("generate/helpful", "helpful prompts answered")),
     ),
-    ("revise", (("revise/transcripts", "answers revised or found clean"),)),
+    (
+        "revise",
+        (
+            ("revise/transcripts", "answers revised or found clean"),
+            ("revise/critique_unread", "rounds with a critique that gave no verdict"),
+        ),
+    ),
     (
         "select",
         (
@@ -41,6 +47,7 @@ _STEPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("label/scored", "pairs labeled"),
             ("label/unscored", "pairs unscored"),
+            ("label/says_nothing", "pairs with a response that says nothing, not asked about"),
             ("label/order_flips", "judgements that flip with the order"),
         ),
     ),

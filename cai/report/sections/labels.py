@@ -20,6 +20,7 @@ class Tally:
     """What one principle was drawn for. Each list has one entry per case and is parallel to its prompts."""
 
     problem: list[bool] = field(default_factory=list)
+    problem_of: list[str] = field(default_factory=list)
     revised: list[bool] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     longer: list[float] = field(default_factory=list)
@@ -35,7 +36,9 @@ def by_principle(transcripts: Sequence[Transcript], preferences: Sequence[Prefer
         text = transcript.initial
         for round in transcript.rounds:
             tally = tallies[round.principle_id]
-            tally.problem.append(round.outcome is not Outcome.NO_PROBLEM)
+            if round.unread is None:
+                tally.problem.append(round.outcome is not Outcome.NO_PROBLEM)
+                tally.problem_of.append(transcript.prompt.id)
             tally.revised.append(round.outcome is Outcome.REVISED)
             tally.asked.append(transcript.prompt.id)
             if round.outcome is Outcome.REVISED:
@@ -67,7 +70,7 @@ def principle_table(material: Material) -> Table | None:
             (
                 Cell(visible(name), visible(excerpt(texts.get(name, ""), 180))),
                 count_cell(len(tally.asked)),
-                score_cell(clustered_proportion(tally.problem, tally.asked)),
+                score_cell(clustered_proportion(tally.problem, tally.problem_of)),
                 score_cell(clustered_proportion(tally.revised, tally.asked)),
                 _signed(clustered_mean(tally.longer, tally.longer_of)),
                 count_cell(tally.judged),
@@ -77,7 +80,7 @@ def principle_table(material: Material) -> Table | None:
     note = (
         "Shares are of the rounds in which the principle was drawn; change in length is that of accepted "
         "revisions, in words. An order flip is a judgement whose preferred response changes with the order "
-        "of showing. n counts prompts."
+        "of showing. Critiques that gave no verdict neither found a problem nor found none. n counts prompts."
     )
     columns = (
         "principle",
