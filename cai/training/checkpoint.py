@@ -28,6 +28,7 @@ from cai.config.train_config import OptimizerConfig
 from cai.run.sealed import RECORD, damage, file_hash, read_record, require_whole, seal, sync
 from cai.training.examples import Example
 from cai.training.result import Say, Spent, TrainResult, checked_history, to_stderr
+from cai.values.errors import TrainingError
 from cai.values.types import Ranked
 
 _VERSION = "1"
@@ -56,13 +57,16 @@ def model_fingerprint(model: str) -> str:
     """A hash of the model's files; of its name and commit where it is not a local folder.
 
     Raises:
-        CaiError: the folder is a checkpoint of ours, and damaged.
+        CaiError: the folder is a checkpoint of ours, and damaged; or there is no such model.
     """
     folder = Path(model)
     if not folder.is_dir():
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        try:
+            config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        except Exception as error:  # no such folder, no network, a kind of model that is not known …
+            raise TrainingError(f"the model {model} cannot be had: {error}") from error
         return f"{model}@{getattr(config, '_commit_hash', None)}"
     require_whole(folder)
     digest = hashlib.sha256()

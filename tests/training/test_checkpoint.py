@@ -17,7 +17,7 @@ from cai.run.sealed import RECORD, seal
 from cai.training.checkpoint import Workspace, model_fingerprint, training_key
 from cai.training.examples import Example
 from cai.training.result import Spent, TrainResult
-from cai.values.errors import CaiError
+from cai.values.errors import CaiError, TrainingError
 
 
 def write(folder: Path, text: str) -> Path:
@@ -243,3 +243,8 @@ def test_the_key_follows_everything_that_determines_the_weights(tmp_path: Path) 
     write(base, "other base")
     others.add(key())
     assert len(others) == 9 and first not in others
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the model .*/sft cannot be had"):
+        model_fingerprint(str(tmp_path / "sft"))

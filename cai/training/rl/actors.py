@@ -49,12 +49,16 @@ class Actors(nn.Module):
             parameter.requires_grad_(True)
 
     def _settle(self) -> None:
-        """No dropout: a ratio of probabilities means nothing where every pass draws another network."""
+        """No dropout: a ratio of probabilities means nothing where every pass draws another network.
+
+        Nor noise of a router: models keep such rates as modules, or as numbers of a module.
+        """
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-            if isinstance(getattr(module, "attention_dropout", None), float):
-                setattr(module, "attention_dropout", 0.0)  # noqa: B010 (torch types attributes as modules)
+            for name, value in vars(module).items():
+                if isinstance(value, float) and ("dropout" in name or "jitter" in name):
+                    setattr(module, name, 0.0)
         self.train(self.device.gradient_checkpointing)  # which transformers does in training mode alone
 
     @torch.no_grad()
@@ -97,7 +101,7 @@ class Actors(nn.Module):
 
     def _separate_values(self, batch: Batch) -> Tensor:
         with self._use(CRITIC), self.device.autocast:
-            backbone = self.policy.get_base_model().base_model if self.lora else self.critic
+            backbone = _backbone(self.policy.get_base_model()) if self.lora else self.critic
             hidden = backbone(input_ids=batch["ids"], attention_mask=batch["attention"], use_cache=False)
         return self._value(hidden.last_hidden_state[_before(batch)])
 
@@ -172,7 +176,7 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
         head = _fresh_head(policy, seed)
         return Actors(policy, quick(load()), None, head, device, shared=True).to(device.kind)
     backbone, head = (
-        _reward_critic(critic_path) if critic_path else (load().base_model, _fresh_head(policy, seed))
+        _reward_critic(critic_path) if critic_path else (_backbone(load()), _fresh_head(policy, seed))
     )
     return Actors(policy, quick(load()), quick(backbone), head, device, shared=False).to(device.kind)
 
@@ -212,7 +216,12 @@ def _reward_critic(path: str) -> tuple[Any, nn.Linear]:
     with torch.no_grad():
         head.weight.copy_(score.weight)
         head.bias.fill_(-float(getattr(model.config, "reward_center", 0.0) or 0.0))
-    return model.base_model, head
+    return _backbone(model), head
+
+
+def _backbone(model: Any) -> Any:
+    """The model without its output layer."""
+    return model.get_decoder() if model.base_model is model else model.base_model
 
 
 def _fresh_head(model: Any, seed: int) -> nn.Linear:
