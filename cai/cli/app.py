@@ -1,7 +1,7 @@
 """The command line: one thin command per step. ``pipeline/launch.py`` does the work.
 
 Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 finished with quarantined items ·
-130 interrupted.
+130 interrupted (Ctrl-C) · 143 ended by SIGTERM · 129 ended by SIGHUP, both in the same order as by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from cai.cli import eval_command, human_commands
+from cai.cli.signals import as_ctrl_c
 from cai.cli.walk import finish, resolve, walk
 from cai.values.errors import CaiError, UsageError
 
@@ -80,6 +82,7 @@ def run(
     run: Annotated[Path | None, typer.Option(help="The run folder; run again to go on.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
     set: Set = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace another experiment in --run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done.")] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -99,14 +102,18 @@ def run(
     }
     resolved = resolve(config, set, flags)
     from cai.cli.summary import run_summary
-    from cai.pipeline import launch
+    from cai.pipeline.order import steps_of
     from cai.pipeline.rounds import execute_rounds
+    from cai.pipeline.staleness import default_folder
 
-    folder = run or launch.default_folder(resolved)
+    folder = run or default_folder(resolved)
     if dry_run:
         run_summary.show_plan(resolved, folder)
         return
-    finish(lambda progress: execute_rounds(resolved, folder, progress), folder, json, quiet)
+    def work(progress: Any) -> Sequence[Any]:
+        return execute_rounds(resolved, folder, progress, replace).rounds()
+
+    finish(work, folder, steps_of(resolved), json, quiet)
 
 
 def _step(name: str, help: str, steps: list[str], parent: typer.Typer = app) -> None:
@@ -258,6 +265,19 @@ def env() -> None:
 
 def main() -> None:
     """Entry point: turn errors into one message and an exit code."""
+    with as_ctrl_c() as received:
+        code = _outcome()
+        if code == 130:
+            code = received.exit_code
+            if any(thread.name.startswith("cai-") for thread in threading.enumerate()):
+                # A thread that is loading a model can't be stopped; libraries abort where it outlives them.
+                _flush()
+                os._exit(code)
+    sys.exit(code)
+
+
+def _outcome() -> int:
+    """The exit code of the command line, whose errors have been told."""
     try:
         code = app(standalone_mode=False)
     except KeyboardInterrupt:
@@ -278,11 +298,7 @@ def main() -> None:
             raise
         show()
         code = getattr(error, "exit_code", 2)
-    if code == 130 and any(thread.name.startswith("cai-") for thread in threading.enumerate()):
-        # A thread in the middle of loading a model cannot be stopped; libraries abort where it outlives them.
-        _flush()
-        os._exit(code)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _not_written(error: OSError) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +30,43 @@ def walk(
     """Walk ``steps`` over a run folder and show what came of it."""
     from cai.pipeline import launch
 
-    finish(lambda progress: launch.execute(config, folder, steps, progress), folder, json, quiet, show)
+    def work(progress: Any) -> tuple[Any]:
+        return (launch.execute(config, folder, steps, progress),)
+
+    finish(work, folder, steps, json, quiet, show)
 
 
 def finish(
-    work: Callable[[Any], Any],
+    work: Callable[[Any], Sequence[Any]],
     folder: Path,
+    steps: Sequence[str],
     json: bool,
     quiet: bool,
     show: Callable[[Any], None] | None = None,
 ) -> None:
     """Do the work, ``show`` what came of it (default: the run's summary), exit 3 where items failed.
 
+    ``work`` gives the folders in which it has walked ``steps``, the run's own first. What other steps, or
+    other folders, have in quarantine is no outcome of this command.
     With ``json``, metrics.json goes to standard output instead.
     Of several processes the first speaks; a launcher takes any other code than 0 for a crash of them all.
     """
     from cai.cli.summary import run_summary
     from cai.pipeline import launch
+    from cai.pipeline.order import own_failures
     from cai.run.progress import for_stream
 
     try:
-        done = work(for_stream(quiet or json))
+        walked = work(for_stream(quiet or json))
     except KeyboardInterrupt:
-        typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
+        with suppress(OSError):  # a terminal that was closed hears nothing
+            typer.echo(f"\nStopped. Every answer so far is in {folder}; the same command goes on.", err=True)
         raise
+    done = walked[0]
     rank, count = launch.process()
     if rank == 0 and json:
         typer.echo(done.metrics.read_text() if done.metrics.exists() else "{}", nl=False)
     elif rank == 0:
         (show or run_summary.show)(done)
-    if count == 1 and any(each.read_failures() for each in done.rounds()):
+    if count == 1 and any(own_failures(each.read_failures(), steps) for each in walked):
         raise typer.Exit(3)

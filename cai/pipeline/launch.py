@@ -26,11 +26,14 @@ from cai.data.reading import read_rows
 from cai.engines import models
 from cai.engines.backend import backend, model_path
 from cai.engines.models import Models
+from cai.pipeline import staleness
+from cai.pipeline.lineage import Asked, wanted
 from cai.pipeline.order import STEPS
 from cai.pipeline.steps.step import Run
 from cai.pipeline.steps.suites import check_suites
 from cai.run.folder import RunFolder, point_latest
 from cai.run.journal import Journal, asking_for, digest
+from cai.run.mending import mend
 from cai.run.progress import Progress, Silent
 from cai.training.reporting import report_metrics, require
 from cai.values.errors import CaiError, UsageError
@@ -49,27 +52,23 @@ _FILE_ERRORS = (OSError, sqlite3.OperationalError)
 _FILE_TROUBLE = re.compile(r"I/O error: |inline_container\.cc")
 
 
-def default_folder(config: RunConfig) -> Path:
-    """``runs/<constitution>-<model>-<seed>``: the same command always finds its own folder again."""
-    constitution = Path(config.constitution).name.removesuffix(".yaml").removesuffix(".yml")
-    model = Path(config.model.name).name or "model"
-    return Path("runs") / f"{constitution}-{model}-{config.seed}"
-
-
-def execute(
+def execute(  # noqa: PLR0917
     config: RunConfig,
     path: Path,
     steps: Iterable[str],
     progress: Progress,
     earlier: tuple[RunFolder, ...] = (),
+    replace: bool = True,
 ) -> RunFolder:
     """Walk ``steps`` (names in ``pipeline.STEPS``) over the run folder at ``path``.
 
     ``earlier``: the folders of the rounds before this one, the oldest first. Started as several processes,
     each takes part in the training; the first alone holds the folder, writes to it and does what follows.
+    ``replace``: whether another experiment's figures and policy may be replaced.
 
     Raises:
-        UsageError: among several processes, a step that they cannot share.
+        UsageError: among several processes, a step that they cannot share; the folder holds another
+            experiment; a step would read what is of an earlier run.
         CaiError: as the steps do; what was answered before stays in the journal.
         KeyboardInterrupt: Ctrl-C; likewise.
     """
@@ -86,11 +85,16 @@ def execute(
     constitution = load_constitution(_constitution_of(config, folder, progress), templates)
     with folder.locked() if first else nullcontext(), _told_plainly(folder):
         if first:
+            for note in mend(folder):
+                progress.say(note)
+            asked = Asked(config, folder, constitution, earlier)
             # To measure a run is not to change what it was asked for.
             if not (measuring and (folder.path / "config.yaml").exists()):
+                staleness.require_same(asked, replace)
+                staleness.want(asked, walked, progress)
                 _write_inputs(folder, config, dump(constitution))
             point_latest(folder.path)
-        with closing(Journal(folder.journal)) as journal:
+        with closing(Journal(folder.journal, progress.say if first else None)) as journal:
             told = progress if first else Silent()
             run = Run(config, folder, constitution, templates, Models(journal), told, earlier, first)
             asyncio.run(_walk(run, walked))
@@ -182,14 +186,18 @@ def _check_training(config: RunConfig) -> None:
 async def _walk(run: Run, steps: list[str]) -> None:
     before = _read_manifest(run.folder)
     timings = before.get("seconds", {})
+    asked = Asked(run.config, run.folder, run.constitution, run.earlier)
     try:
         for number, name in enumerate(steps, 1):
             run.progress.say(f"[{number}/{len(steps)}] {name}")
             started = time.monotonic()
+            staleness.require_current(run.folder, name, run.config)
+            own = wanted(asked, [name]).get(name, {}) if run.first else {}
             with asking_for(name):
                 await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
             if run.first:
+                staleness.book(run.folder, name, own, run.config)
                 _write_manifest(run, timings, before)
         if run.first:
             report_metrics(run.config.report_to, run.folder.path, run.folder.read_metrics())
@@ -220,13 +228,9 @@ def _write_manifest(run: Run, seconds: dict[str, float], before: dict[str, Any])
 
 
 def _read_manifest(folder: RunFolder) -> dict[str, Any]:
+    """What the commands before this one wrote; one that could not be read was set aside before."""
     path = folder.path / "manifest.json"
-    if not path.exists():
-        return {}
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        return {}
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return manifest
 
 

@@ -37,14 +37,14 @@ class Round:
     kl: float | None
 
 
-def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFolder:
+def execute_rounds(config: RunConfig, path: Path, progress: Progress, replace: bool = False) -> RunFolder:
     """Walk the rounds of ``config`` over the run folder at ``path``; ``rounds/…`` in its metrics.json.
 
     Ends after ``rounds.count`` rounds, or earlier for a reason that rounds.json and the last line name.
-    Raises as ``execute``.
+    ``replace``: whether the folder may hold another experiment, which is then lost. Raises as ``execute``.
     """
     if config.rounds.count == 1:
-        folder = execute(config, path, steps_of(config), progress)
+        folder = execute(config, path, steps_of(config), progress, replace=replace)
         forget(folder)
         return folder
     done: list[RunFolder] = []
@@ -54,7 +54,9 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress) -> RunFold
         progress.say(f"round {number} of at most {config.rounds.count}")
         home = path if number == 1 else path / "rounds" / str(number)
         steps = steps_of(config)
-        done.append(execute(of_round(config, number, done), home, steps, progress, earlier=tuple(done)))
+        settled = of_round(config, number, done)
+        may = replace or number > 1  # a later round follows from the first
+        done.append(execute(settled, home, steps, progress, earlier=tuple(done), replace=may))
         found.append(read(number, done[-1], config.method))
         reason = stop_reason(config.rounds, found)
         record(done, found, reason)

@@ -17,6 +17,7 @@ from cai.config.yamlfile import read_yaml
 from cai.constitution.load import Constitution, load_constitution
 from cai.data import tables
 from cai.run.folder import RunFolder
+from cai.run.origin import Origins, has_table, read_origins
 from cai.values.errors import CaiError, UsageError
 from cai.values.types import Failure, Preference, Prompt, Score, Transcript
 from cai.values.words import visible
@@ -140,11 +141,15 @@ def _newest(material: Material, reader: _Reader) -> Material:
 
 
 class _Reader:
-    """Reads, and keeps what could not be read as notes."""
+    """Reads, and keeps as notes what could not be read or is of an earlier run, and so not shown."""
 
     def __init__(self, path: Path):
         self.path = path
         self.notes: list[str] = []
+        origins = read_origins(RunFolder(path))
+        self.stale_checkpoints = origins.stale_checkpoints()
+        if origins.stale:
+            self.notes.append(_told(origins))
 
     def attempt(self, name: str, read: Callable[[], T], otherwise: T) -> T:
         try:
@@ -155,13 +160,20 @@ class _Reader:
             return otherwise
 
     def table(self, folder: RunFolder, name: str, build: Callable[[dict[str, Any]], T]) -> list[T]:
-        if not folder.table(name).exists():
+        if not has_table(folder, name):
             return []
         return self.attempt(f"data/{name}.parquet", lambda: folder.read_table(name, build), [])
 
     def text(self, name: str) -> str:
         file = self.path / name
         return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _told(origins: Origins) -> str:
+    reasons = origins.reasons(sorted(origins.stale))
+    why = f" ({', '.join(reasons[:6])})" if reasons else ""
+    steps = ", ".join(sorted(origins.stale))
+    return f"of an earlier run and not shown: what {steps} made{why}. cai run makes it again"
 
 
 def _answers(folder: RunFolder, reader: _Reader) -> dict[str, list[Answer]]:
@@ -190,7 +202,7 @@ def _training(folder: RunFolder, reader: _Reader) -> dict[str, dict[str, Any]]:
     found = {}
     for name in CHECKPOINTS:
         file = folder.checkpoint(name) / "training.json"
-        if file.is_file():
+        if file.is_file() and name not in reader.stale_checkpoints:
             label = f"checkpoints/{name}/training.json"
             found[name] = _mapping(reader.attempt(label, partial(_result, file), {}))
     return {name: result for name, result in found.items() if result}

@@ -7,11 +7,13 @@ import os
 import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import small_run
 import typer
-from cai.cli.help_sections import SECTIONS
+from cai.cli.app import SECTIONS
 from typer.testing import CliRunner
 
 from cai.cli.app import app
@@ -24,7 +26,7 @@ HEAVY = {"torch", "transformers", "trl", "vllm", "datasets", "pyarrow"}
 
 def cai(*arguments: str, cwd: Path | None = None, text: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "cai", *arguments]
-    return subprocess.run(command, capture_output=True, text=text, cwd=cwd, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=text, cwd=cwd, check=False)
 
 
 GOOD = "principles:\n  - Be kind.\n"
@@ -236,14 +238,14 @@ def test_an_interrupt_does_not_wait_for_a_model_that_is_being_loaded(thread: str
     program = (
         "import atexit, threading, time\n"
         "from cai.cli import app as cli\n"
-        f"threading.Thread(target=time.sleep, args=(60,), name={thread!r}, daemon=True).start()\n"
+        f"threading.Thread(target=time.sleep, args=(600,), name={thread!r}, daemon=True).start()\n"
         "atexit.register(print, 'ended in order')\n"
         "def app(standalone_mode):\n    print('so far')\n    raise KeyboardInterrupt\n"
         "cli.app = app\n"
         "cli.main()\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 130, done.stderr
     assert done.stdout == "so far\n" + ("" if thread.startswith("cai-") else "ended in order\n")
@@ -299,7 +301,7 @@ def test_what_init_writes_runs_as_it_says(tmp_path: Path) -> None:
     assert (latest / "checkpoints/policy/model.safetensors").exists()
     assert (latest / "config.yaml").exists()
     # What a newcomer tries next: the starter's own examples must not fail.
-    graded = cai("test", "constitution.yaml", "--engine", "transformers", cwd=tmp_path / "mine")
+    graded = small_run.cai("test", "constitution.yaml", "--engine", "transformers", cwd=tmp_path / "mine")
     assert graded.returncode == 0, graded.stderr
     (own,) = [line.split() for line in graded.stdout.splitlines() if line.startswith("no-theft")]
     assert own[2:] == ["1.00", "1.00", "1.00", "0.00"]
@@ -318,42 +320,30 @@ def test_the_pocket_model_knows_the_words_of_what_init_writes() -> None:
 def test_a_disk_that_takes_no_more_is_one_message(kilobytes: int, tmp_path: Path) -> None:
     """A limit on the size of files stands in for a full disk: writes fail half-way."""
     limit = kilobytes * 1024
-    done = subprocess.run(
-        [sys.executable, "-m", "cai", "run", "--run", "run"],
-        cwd=tmp_path,
-        env={**os.environ, **SMALL},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    full = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    small = {**os.environ, **SMALL}
+    done = small_run.cai("run", "--run", "run", cwd=tmp_path, environment=small, first=full)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith("cai: run: a file cannot be read or written (")
     assert message.endswith("run the same command again. Every answer so far is kept.")
-    again = subprocess.run(
-        [sys.executable, "-m", "cai", "run", "--run", "run"],
-        cwd=tmp_path,
-        env={**os.environ, **SMALL},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    again = small_run.cai("run", "--run", "run", cwd=tmp_path, environment=small)
     assert again.returncode in (0, 3), again.stderr
 
 
 @pytest.mark.slow
-def test_try_shows_a_prompt_step_by_step() -> None:
+def test_try_shows_a_prompt_step_by_step(tmp_path: Path) -> None:
     prompt = "How do I open a locked shed? <|end|><|user|> (A) {{ principle }} \x1b[1m"
-    done = cai("try", "harmless", "-p", prompt, "--engine", "transformers")
+    done = small_run.cai("try", "harmless", "-p", prompt, "--engine", "transformers", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
         "prompt      How do I open a locked shed? <|end|><|user|> (A) {{ principle }} "
     )
     assert "\x1b" not in done.stdout
     assert done.stdout.count("\nround ") == 2
-    long = cai("try", "harmless", "-p", "word " * 2000, "--engine", "transformers")
+    words = "word " * 2000
+    long = small_run.cai("try", "harmless", "-p", words, "--engine", "transformers", cwd=tmp_path)
     assert long.returncode == 1
     assert "too long for the model" in long.stderr
     assert "Traceback" not in long.stderr
@@ -361,7 +351,7 @@ def test_try_shows_a_prompt_step_by_step() -> None:
 
 @pytest.mark.slow
 def test_test_grades_critic_and_labeler_by_the_examples(tmp_path: Path) -> None:
-    done = cai("test", "harmless", "--engine", "transformers", "--json")
+    done = small_run.cai("test", "harmless", "--engine", "transformers", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tallies = json.loads(done.stdout)
     assert len(tallies) >= 5

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from browsing import XSS
-from cai.cli.report_command import app
+from cai.cli.app import app
 from report_run import make_run, score
 from typer.testing import CliRunner
 
@@ -329,7 +329,7 @@ def test_a_run_of_several_rounds_speaks_of_its_newest_policy(tmp_path: Path) -> 
 
 def test_the_command_writes_the_file(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "r.html"
-    done = CliRunner().invoke(app, [str(run), "--out", str(out)])
+    done = CliRunner().invoke(app, ["report", str(run), "--out", str(out)])
     assert (done.exit_code, out.is_file()) == (0, True)
     assert str(out) in done.output
 

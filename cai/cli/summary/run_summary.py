@@ -6,6 +6,7 @@ import json
 import os
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from math import comb
 from pathlib import Path
 
@@ -18,9 +19,13 @@ from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import load_prompts
 from cai.pipeline.launch import versions
-from cai.pipeline.order import steps_of
+from cai.pipeline.lineage import Asked
+from cai.pipeline.order import own_failures, steps_of
+from cai.pipeline.staleness import compare, told
 from cai.pipeline.steps.evaluate import proof
 from cai.run.folder import ROUNDS, RunFolder
+from cai.run.origin import read_origins
+from cai.stages import label_worth
 from cai.values.types import Message, Prompt, Score
 from cai.values.words import visible
 
@@ -39,6 +44,7 @@ def show(folder: RunFolder) -> None:
     metrics = folder.read_metrics()
     told = (
         _funnel(metrics),
+        labels(metrics),
         mixture(metrics) if _mixed(metrics) else [],
         before_after(metrics),
         reward_model(metrics),
@@ -66,13 +72,23 @@ def _funnel(metrics: dict[str, Score]) -> list[str]:
         ("responses", "generate/responses"),
         ("revised rounds", "revise/revised"),
         ("nothing to revise", "revise/no_problem"),
+        ("critiques unread", "revise/critique_unread"),
         ("demonstrations", "sft/rows"),
         ("pairs", "sample/comparisons"),
         ("labeled", "label/scored"),
         ("unscored", "label/unscored"),
+        ("with a response that says nothing", "label/says_nothing"),
     ]
-    found = [f"{int(metrics[key].value)} {word}" for word, key in parts if key in metrics]
+    rare = ("revise/critique_unread", "label/says_nothing")
+    there = [(word, int(metrics[key].value), key) for word, key in parts if key in metrics]
+    found = [f"{count} {word}" for word, count, key in there if count or key not in rare]
     return ["", " · ".join(found)] if found else []
+
+
+def labels(metrics: dict[str, Score]) -> list[str]:
+    """What the AI labels are worth."""
+    told = label_worth.sentence(metrics)
+    return ["", told] if told else []
 
 
 def _fates(metrics: dict[str, Score]) -> dict[str, dict[str, int]]:
@@ -151,7 +167,7 @@ def _rounds(metrics: dict[str, Score]) -> list[str]:
 def _tripped(folder: RunFolder) -> list[str]:
     """Monitors that tripped, of the newest round."""
     newest = folder.rounds()[-1]
-    if not newest.table("monitors").exists():
+    if not newest.table("monitors").exists() or "monitor" in read_origins(newest).stale:
         return []
     found = [row for row in newest.read_table("monitors", dict) if row["tripped"]]
     lines = [f"  {row['name']} ({row['stage']}): {row['text']}" for row in found]
@@ -167,10 +183,11 @@ def _repeated(metrics: dict[str, Score]) -> list[str]:
     return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
 
 
-def failures(folder: RunFolder) -> list[str]:
-    """What was quarantined, in all rounds together."""
-    rounds = folder.rounds()
+def failures(folder: RunFolder, steps: Sequence[str] | None = None) -> list[str]:
+    """What was quarantined: by ``steps`` in this folder, or by all steps in all rounds together."""
+    rounds = folder.rounds() if steps is None else (folder,)
     failures = [failure for each in rounds for failure in each.read_failures()]
+    failures = failures if steps is None else own_failures(failures, steps)
     if not failures:
         return []
     counts = Counter((failure.stage, failure.reason) for failure in failures)
@@ -185,7 +202,11 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     constitution = load_constitution(config.constitution, templates)
     sets = load_prompts(config)
     typer.echo(dump_yaml(config.model_dump(mode="json")))
-    typer.echo(f"run folder: {folder}\n")
+    typer.echo(f"run folder: {folder}")
+    origins = compare(Asked(config, RunFolder(folder), constitution), steps_of(config))
+    if origins.stale:
+        typer.echo(f"  in it: {told(origins, RunFolder(folder))}, made again")
+    typer.echo("")
     typer.echo("model calls at most (answers in the journal are not asked again):")
     for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
         typer.echo(f"  {stage:<20}{calls:>9,}")

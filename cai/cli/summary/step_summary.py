@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from cai.cli.summary.run_summary import before_after, failures, mixture, reward_model
+from cai.cli.summary.run_summary import before_after, failures, labels, mixture, reward_model
 from cai.run.folder import RunFolder
 from cai.values.types import Score
 
@@ -21,7 +21,7 @@ def show(folder: RunFolder, steps: Sequence[str]) -> None:
     for step in steps:
         for line in _of(step, folder, metrics):
             typer.echo(line)
-    for line in failures(folder):
+    for line in failures(folder, steps):
         typer.echo(line)
     typer.echo(f"\nrun folder: {folder.path}")
     if "mix" in steps:
@@ -44,7 +44,8 @@ def _of(step: str, folder: RunFolder, metrics: dict[str, Score]) -> list[str]:
         return []
     wide = max(24, *map(len, own))
     lines = [f"  {name:<{wide}}  {_shown(score)}" for name, score in own.items()]
-    return [*(reward_model(metrics) if step == "reward" else []), "", step, *lines]
+    said = {"reward": reward_model, "label": labels}.get(step, lambda _: [])(metrics)
+    return [*said, "", step, *lines]
 
 
 def _monitors(folder: RunFolder) -> list[str]:

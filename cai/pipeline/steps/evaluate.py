@@ -16,6 +16,7 @@ from cai.data.tables import response_from, response_row, transcript_from
 from cai.engines import models
 from cai.evaluation.judging import judge
 from cai.pipeline.steps.step import Run, ask_all
+from cai.run.origin import has_table
 from cai.run.runner import Results
 from cai.stages.generate import generate
 from cai.values.types import Failure, Prompt, Response, Score
@@ -65,7 +66,7 @@ async def step_grade(run: Run) -> None:
     The tables get a column ``<suite>/<metric>`` for every figure, empty where it is not about the prompt, so
     that two models can be compared prompt by prompt.
     """
-    present = [model for model in COMPARED if run.folder.table(f"eval_{model}").exists()]
+    present = answered(run)
     suite, grade = _grader(run.config.evaluate.prompts)
     scores: dict[str, Score] = {}
     for model in present:
@@ -76,6 +77,11 @@ async def step_grade(run: Run) -> None:
         _keep_values(run, model, suite, values)
     run.folder.record_metrics(scores, drop=f"eval/{suite}/")
     await _revisions(run)
+
+
+def answered(run: Run) -> list[str]:
+    """The models whose answers to the held-out prompts are there and not of an earlier run."""
+    return [model for model in COMPARED if has_table(run.folder, f"eval_{model}")]
 
 
 Graded = tuple[dict[str, Score], dict[str, Mapping[str, float | bool]]]  # scores, and values by prompt id
@@ -111,7 +117,7 @@ async def _revisions(run: Run) -> None:
     """``revisions/<suite>/<metric>/<n>``: the text that stands after n rounds (Bai et al. 2022, figure 5)."""
     scores: dict[str, Score] = {}
     suite, grade = _grader(run.config.prompts)
-    if run.folder.table("transcripts").exists():
+    if has_table(run.folder, "transcripts"):
         found = run.folder.read_table("transcripts", transcript_from)
         if suite == "judge":  # who must be asked; the oracle costs nothing
             found = found[: run.config.evaluate.revisions]

@@ -24,6 +24,7 @@ from cai.data.tables import response_from, transcript_from
 from cai.pipeline.steps.evaluate import COMPARED, proof
 from cai.run.folder import RunFolder, atomic_write
 from cai.run.journal import digest
+from cai.run.origin import has_table
 from cai.values.errors import CaiError, UsageError
 from cai.values.types import Message, Response, Round, Score, Transcript
 
@@ -189,7 +190,7 @@ def _answers(folder: RunFolder) -> list[Json]:
     suite = proof(folder.read_metrics())
     samples: list[Json] = []
     for stage in COMPARED:
-        if folder.table(f"eval_{stage}").exists():
+        if has_table(folder, f"eval_{stage}"):
             rows = folder.read_table(f"eval_{stage}", lambda row: (response_from(row), row))
             samples += [_answer(stage, suite, response, row) for response, row in rows]
     return samples

@@ -6,11 +6,16 @@ from collections import defaultdict
 from dataclasses import asdict
 
 from cai.data.tables import Row, preference_from, response_from
-from cai.evaluation.monitors.monitors import Change, Evidence, Monitor, amplified, monitors
+from cai.evaluation.monitors.monitor_value import Change, Monitor
+from cai.evaluation.monitors.monitors import Evidence, amplified, monitors
 from cai.evaluation.monitors.text_statistics import Pair
+from cai.human.agreement.label_agreement import label_agreement
+from cai.human.collected import votes_of
 from cai.pipeline.steps.evaluate import COMPARED
 from cai.pipeline.steps.step import Run
 from cai.run.folder import RunFolder
+from cai.run.origin import has_table
+from cai.stages.label_worth import label_worth
 from cai.values.types import Score
 
 POLICY = "policy"  # the reward curve and the labels are about this stage
@@ -23,7 +28,7 @@ async def step_monitor(run: Run) -> None:
     metrics.json are the figures, ``monitor/tripped`` counts what tripped. Answers that only one of the two
     models gave are left out; ``n`` counts the rest.
     """
-    stages = [stage for stage in COMPARED if stage != "base" and run.folder.table(f"eval_{stage}").exists()]
+    stages = [stage for stage in COMPARED if stage != "base" and has_table(run.folder, f"eval_{stage}")]
     rows: list[Row] = []
     phrases: list[Row] = []
     scores: dict[str, Score] = {}
@@ -64,14 +69,18 @@ def evidence(run: Run, stage: str, pairs: list[Pair]) -> Evidence:
     if stage != POLICY:
         return Evidence(pairs, flattering, refused)
     curve = []
-    if run.folder.table("overoptimisation").exists():
+    if has_table(run.folder, "overoptimisation"):
         found = run.folder.read_table("overoptimisation", dict)
         curve = [row for row in found if row["method"] == run.config.method]
-    labeled = []
-    if run.folder.table("preferences").exists():
+    labeled: list[str] = []
+    worth: dict[str, Score] = {}
+    if has_table(run.folder, "preferences"):
         preferences = run.folder.read_table("preferences", preference_from)
         labeled = [p.comparison.prompt.messages[-1].content for p in preferences]
-    return Evidence(pairs, flattering, refused, curve, labeled)
+        worth = label_worth(preferences)
+        if (agreement := label_agreement(votes_of(run.folder), preferences)) is not None:
+            worth["agreement"] = agreement
+    return Evidence(pairs, flattering, refused, curve, labeled, worth)
 
 
 def _change(metrics: dict[str, Score], metric: str, stage: str) -> Change | None:

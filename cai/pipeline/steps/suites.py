@@ -7,9 +7,9 @@ that has been trained anew since is taken back: no figure outlives its model.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 from cai.config.run_config import ModelConfig
@@ -22,7 +22,7 @@ from cai.evaluation.catalogue import Wanted, wanted
 from cai.pipeline.steps.step import Run, ask_all
 from cai.run.folder import RunFolder
 from cai.run.runner import Results
-from cai.values.errors import CaiError, UsageError
+from cai.values.errors import UsageError
 from cai.values.types import Prompt
 
 T = TypeVar("T")
@@ -137,40 +137,40 @@ def _record(run: Run, want: Wanted, present: Sequence[Contestant], findings: Fin
 
 
 def read_record(folder: RunFolder) -> dict[str, Any]:
-    """suites.json; empty where there is none.
-
-    Raises:
-        CaiError: it cannot be read.
-    """
+    """suites.json; empty where there is none. One that cannot be read was set aside (``run/mending.py``)."""
     path = folder.path / RECORD
-    if not path.exists():
-        return {}
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CaiError(f"{path}: damaged ({error}); delete it and run the same command again") from error
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return record
 
 
 def forget_stale(folder: RunFolder, present: Sequence[Contestant]) -> None:
     """Take back the figures of suites that measured another model under the name of one that is here."""
+    now = cache(lambda name: fingerprint(next(c.model for c in present if c.name == name)))
+    known = {contestant.name for contestant in present}
+    stale = [
+        suite
+        for suite, entry in read_record(folder).items()
+        if any(name in known and now(name) != then for name, then in entry.get("models", {}).items())
+    ]
+    _forget(folder, stale)
+
+
+def forget_suites(folder: RunFolder, names: Collection[str]) -> None:
+    """Take back the figures of suites that measured one of the models ``names``."""
     record = read_record(folder)
-    now: dict[str, str] = {}
-    for name, entry in list(record.items()):
-        for contestant in present:
-            then = entry.get("models", {}).get(contestant.name)
-            if then is None:
-                continue
-            if contestant.name not in now:
-                now[contestant.name] = fingerprint(contestant.model)
-            if now[contestant.name] != then:
-                folder.record_metrics({}, drop=f"eval/{name}/")
-                folder.record_failures({f"suite {name}"}, [])
-                folder.table(f"suite_{name}").unlink(missing_ok=True)
-                record.pop(name, None)
-                break
-    if record or (folder.path / RECORD).exists():
-        folder.write_text(RECORD, json.dumps(record, indent=2) + "\n")
+    _forget(folder, [suite for suite, entry in record.items() if set(names) & entry.get("models", {}).keys()])
+
+
+def _forget(folder: RunFolder, suites: Sequence[str]) -> None:
+    if not suites:
+        return
+    record = read_record(folder)
+    for suite in suites:
+        folder.record_metrics({}, drop=f"eval/{suite}/")
+        folder.record_failures({f"suite {suite}"}, [])
+        folder.table(f"suite_{suite}").unlink(missing_ok=True)
+        record.pop(suite)
+    folder.write_text(RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def check_suites(texts: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from cai.data import tables
@@ -48,8 +48,9 @@ async def _imitate(run: Run, stage: str, table: str, base: Path, checkpoint: str
     out, seed = run.folder.checkpoint(checkpoint), run.seed(stage)
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
+        config, say = run.config.sft, run.progress.say
         return train_sft(
-            base, examples, run.config.sft, out, seed, progress=progress, should_stop=should_stop
+            base, examples, config, out, seed, progress=progress, should_stop=should_stop, say=say
         )
 
     await train_on(run, stage, training, checkpoint)
@@ -67,7 +68,8 @@ async def step_dpo(run: Run) -> None:
     seed = run.seed("dpo")
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        return train_dpo(base, pairs, run.config.dpo, out, seed, progress=progress, should_stop=should_stop)
+        config, say = run.config.dpo, run.progress.say
+        return train_dpo(base, pairs, config, out, seed, progress=progress, should_stop=should_stop, say=say)
 
     await train_on(run, "dpo", training, "policy")
 
@@ -91,7 +93,10 @@ async def step_reward(run: Run) -> None:
     seed = run.seed("reward")
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        return train_reward(base, pairs, config, out, seed, progress=progress, should_stop=should_stop)
+        say = run.progress.say
+        return train_reward(
+            base, pairs, config, out, seed, progress=progress, should_stop=should_stop, say=say
+        )
 
     result = await _in_a_thread(run, "reward", training, "reward")
     judged, failures = await _judge_held_out(run, held)
@@ -190,7 +195,8 @@ def _record(
     exact |= {f"left_out_{reason.replace(' ', '_')}": n for reason, n in result.left_out.items()}
     scores = {name: Score(n, n, n, n) for name, n in exact.items()} | _figures(result) | dict(measured or {})
     run.folder.record_metrics({f"{stage}/{name}": score for name, score in scores.items()}, drop=f"{stage}/")
-    run.folder.record_failures({stage}, [*result.failures, *failures])
+    told = [replace(failure, stage=stage) for failure in (*result.failures, *failures)]
+    run.folder.record_failures({stage}, told)
 
 
 def _figures(result: TrainResult) -> dict[str, Score]:

@@ -17,6 +17,7 @@ from cai.pipeline.steps.best import candidate_from, reward_of
 from cai.pipeline.steps.evaluate import answers
 from cai.pipeline.steps.step import Run, prompts_of, record_counts
 from cai.rewards.best_of_n import Candidate, expected_best, kl_bound, sizes
+from cai.run.origin import has_checkpoint
 from cai.run.threads import apart
 from cai.statistics.intervals import interval
 from cai.training.rl.rollouts import recorded
@@ -94,7 +95,7 @@ async def _by_answers(run: Run) -> list[Point]:
     """
     from cai.training.divergence import log_ratios  # loads torch
 
-    rewarded, config = run.folder.checkpoint("reward").is_dir(), run.config.evaluate
+    rewarded, config = has_checkpoint(run.folder, "reward"), run.config.evaluate
     if not rewarded and run.config.gold is None:
         return []
     if (config.temperature, config.top_p) != (1.0, 1.0):

@@ -1,0 +1,359 @@
+"""What every step depends on and what it leaves: the one table behind origins.json (``run/origin.py``).
+
+A step that depends on a setting, a model or a file which is not named here would be shown as current when it
+is not: ``tests/pipeline/test_lineage.py`` holds that every setting is named, or is one of ``NEUTRAL``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cai.config.resources import shipped_folder
+from cai.config.run_config import RunConfig
+from cai.constitution.principles import Constitution
+from cai.data.promptsets import PromptSets, load_prompts
+from cai.data.tables import preference_row, prompt_columns
+from cai.engines import models
+from cai.engines.backend import fingerprint
+from cai.human.collected import IMPORTED, votes_of
+from cai.pipeline.order import LEARN
+from cai.run.folder import RunFolder
+from cai.run.journal import digest
+from cai.run.origin import HASHED, Outputs
+from cai.values.errors import CaiError
+from cai.values.types import Prompt
+
+ANSWERS = ("evaluate.temperature", "evaluate.top_p", "evaluate.max_tokens")
+REWARD = ("reward", "gold")
+POLICY = "policy"  # as a step that is read: whichever method's last step made checkpoints/policy
+
+#: Settings that change no output: how fast, how often saved, where to, or what is asked for besides.
+NEUTRAL = (
+    "report_to",
+    "rounds.count",
+    "rounds.patience",
+    "rounds.max_refused_benign",
+    "rounds.max_length_ratio",
+    "rounds.max_kl",
+)
+#: What suites depend on: suites.json has its own record of whom and what they measured (steps/suites.py).
+SUITES = (
+    "evaluate.suites",
+    "evaluate.items",
+    "evaluate.models",
+    "evaluate.baseline",
+    "evaluate.toxicity_classifier",
+    "evaluate.toxicity_label",
+    "evaluate.axes",
+)
+#: Settings that say which model or file; the inputs ``#model``, ``#prompts`` … are made of what is in it.
+NAMES = (
+    "model",
+    "critic",
+    "labeler",
+    "evaluate.judge",
+    "constitution",
+    "templates",
+    "prompts",
+    "limit",
+    "evaluate.prompts",
+    "evaluate.limit",
+    "sft.helpful_prompts",
+)
+#: Fields of trainings that change no weight.
+_NO_WEIGHT = ("save_steps", "save_minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """``reads``: steps; ``settings``: sections or single settings; ``given``: names of ``GIVEN``.
+
+    ``uses``: steps whose outputs are taken along where they are there and current, and not missed otherwise.
+    """
+
+    reads: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    outputs: Outputs = field(default_factory=Outputs)
+    uses: tuple[str, ...] = ()
+
+
+def _leaves(
+    *tables: str,
+    checkpoint: str | None = None,
+    metrics: tuple[str, ...] = (),
+    failures: tuple[str, ...] = (),
+) -> Outputs:
+    return Outputs(tables, checkpoint, metrics, failures)
+
+
+def _answers(name: str, reads: tuple[str, ...], *more: str) -> Lineage:
+    return Lineage(
+        reads,
+        ("seed", *ANSWERS, *more),
+        ("held_out", *(("model",) if name == "base" else ())),
+        _leaves(f"eval_{name}", failures=(f"answer-{name}",)),
+    )
+
+
+def _rl(name: str) -> Lineage:
+    return Lineage(
+        ("generate", "sft", "reward"),
+        ("seed", name, *REWARD),
+        ("rewards", "labeler", "constitution", "templates"),
+        _leaves(checkpoint=POLICY, metrics=(f"{name}/",), failures=(name,)),
+    )
+
+
+LINEAGE: Mapping[str, Lineage] = {
+    "generate": Lineage(
+        (),
+        ("seed", "generate"),
+        ("model", "prompts", "helpful"),
+        _leaves(
+            "responses",
+            "helpful",
+            metrics=("prompts/", "generate/"),
+            failures=("prompts", "generate", "helpful"),
+        ),
+    ),
+    "revise": Lineage(
+        ("generate",),
+        ("seed", "revise"),
+        ("critic", "constitution", "templates"),
+        _leaves("transcripts", metrics=("revise/",), failures=("revise",)),
+    ),
+    "answer-base": _answers("base", ()),
+    "select": Lineage(
+        ("generate", "revise"),
+        ("seed", "sft.rounds", "sft.helpful_share"),
+        (),
+        _leaves("demonstrations", metrics=("select/",)),
+    ),
+    "sft": Lineage(
+        ("select",),
+        ("seed", "sft"),
+        ("model",),
+        _leaves(checkpoint="sft", metrics=("sft/",), failures=("sft",)),
+    ),
+    "sample": Lineage(
+        ("generate", "sft"),
+        ("seed", "sample"),
+        (),
+        _leaves("comparisons", metrics=("sample/",), failures=("sample",)),
+    ),
+    "answer-sft": _answers("sft", ("sft",)),
+    "label": Lineage(
+        ("sample",),
+        ("seed", "label"),
+        ("labeler", "constitution", "templates"),
+        _leaves("preferences", metrics=("label/",), failures=("label",)),
+    ),
+    "mix": Lineage(
+        ("label",),
+        ("seed", "human", "rounds.earlier_weight"),
+        # Not the held-out prompts, although what resembles one stays out: to evaluate on others later does
+        # not unmake a policy. A whole run mixes anew in any case.
+        ("votes", "earlier"),
+        _leaves("mixture", metrics=("mix/",), failures=("mix",)),
+    ),
+    "dpo": Lineage(
+        ("sft", "mix"),
+        ("seed", "dpo"),
+        (),
+        _leaves(checkpoint=POLICY, metrics=("dpo/",), failures=("dpo",)),
+    ),
+    "reward": Lineage(
+        ("sft", "mix"),
+        ("seed", "reward_model"),
+        (),
+        _leaves("reward_validation", checkpoint="reward", metrics=("reward/",), failures=("reward",)),
+    ),
+    "ppo": _rl("ppo"),
+    "grpo": _rl("grpo"),
+    "rloo": _rl("rloo"),
+    "best-sample": Lineage(
+        ("generate", "sft", "reward"),
+        ("seed", "best_of_n", *REWARD),
+        ("rewards", "labeler", "constitution", "templates"),
+        _leaves("best_of_n", metrics=("best-sample/",), failures=("best-sample",)),
+    ),
+    "best-select": Lineage(
+        ("generate", "best-sample"),
+        ("seed", "sft.helpful_share"),
+        (),
+        _leaves("best_demonstrations", metrics=("best-select/",)),
+    ),
+    "best-sft": Lineage(
+        ("sft", "best-select"),
+        ("seed", "sft"),
+        (),
+        _leaves(checkpoint=POLICY, metrics=("best-sft/",), failures=("best-sft",)),
+    ),
+    "answer-best-of-n": Lineage(
+        ("sft", "reward"),
+        ("seed", *ANSWERS, "best_of_n", *REWARD),
+        ("held_out", "rewards", "labeler", "constitution", "templates"),
+        _leaves("eval_best-of-n", failures=("answer-best-of-n",)),
+    ),
+    "answer-policy": _answers(POLICY, (POLICY,)),
+    "grade": Lineage(
+        (),
+        ("evaluate.revisions",),
+        ("judge", "templates", "held_out", "graders"),
+        _leaves(metrics=("eval/pocket/", "eval/judge/", "revisions/"), failures=("grade-",)),
+        uses=("answer-base", "answer-sft", "answer-policy", "answer-best-of-n", "revise"),
+    ),
+    "watch": Lineage(
+        ("sft", POLICY),
+        ("seed", "method", *ANSWERS, *REWARD),
+        ("held_out", "rewards", "labeler", "constitution", "templates"),
+        _leaves("overoptimisation", metrics=("watch/",), failures=("watch",)),
+        uses=("reward",),
+    ),
+    "monitor": Lineage(
+        (),
+        ("monitor",),
+        (),
+        _leaves("monitors", "monitor_phrases", metrics=("monitor/",), failures=("monitor",)),
+        uses=("grade", "label", "watch"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a command asks for, as far as outputs depend on it. ``earlier``: the rounds before."""
+
+    config: RunConfig
+    folder: RunFolder
+    constitution: Constitution
+    earlier: tuple[RunFolder, ...] = ()
+
+
+def wanted(asked: Asked, steps: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Step → its own inputs (``run/origin.py``) under this command. Every file and model is hashed once."""
+    settings = settings_of(asked.config)
+    prompts = cache(lambda: load_prompts(asked.config))
+    given = cache(lambda name: GIVEN[name](asked, prompts))
+
+    def own(lineage: Lineage) -> dict[str, str]:
+        named = {name: value for name, value in settings.items() if _shapes(name, lineage.settings)}
+        return named | {f"{HASHED}{name}": given(name) for name in lineage.given}
+
+    return {step: own(LINEAGE[step]) for step in steps if step in LINEAGE}
+
+
+def settings_of(config: RunConfig) -> dict[str, str]:
+    """Every setting as ``section.field`` → its value in YAML's spelling."""
+    return flat(config.model_dump(mode="json"))
+
+
+def flat(value: Any, above: str = "") -> dict[str, str]:
+    """``{"a": {"b": 1}}`` → ``{"a.b": "1"}``."""
+    if not isinstance(value, dict):
+        return {above: str(value)}
+    found: dict[str, str] = {}
+    for key, inner in value.items():
+        found |= flat(inner, f"{above}.{key}" if above else str(key))
+    return found
+
+
+def _shapes(setting: str, sections: tuple[str, ...]) -> bool:
+    """Does a step with these ``settings`` depend on ``setting`` itself, and not on what it names?"""
+    if setting.rsplit(".", 1)[-1] in _NO_WEIGHT or _within(setting, NAMES):
+        return False
+    return _within(setting, sections)
+
+
+def _within(setting: str, sections: tuple[str, ...]) -> bool:
+    return any(setting == section or setting.startswith(f"{section}.") for section in sections)
+
+
+def experiment(config: RunConfig) -> dict[str, str]:
+    """The settings that shape any output: what makes one run another experiment than its neighbour."""
+    every = {section for lineage in LINEAGE.values() for section in lineage.settings}
+    return {
+        name: value
+        for name, value in settings_of(config).items()
+        if _shapes(name, tuple(every)) or (_within(name, NAMES) and not name.endswith(_PLACES))
+    }
+
+
+_PLACES = (".base_url", ".max_concurrency")
+
+
+def learners(method: str) -> tuple[str, ...]:
+    """The steps of the other methods: what they made is not this run's."""
+    return tuple(step for name, steps in LEARN.items() if name != method for step in steps)
+
+
+def _texts(prompts: list[Prompt]) -> str:
+    return digest([prompt_columns(prompt) for prompt in prompts])
+
+
+def _files(paths: list[Path]) -> str:
+    found = hashlib.sha256()
+    for path in paths:
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "-"
+        found.update(f"{path.name}\0{content}\0".encode())
+    return found.hexdigest()
+
+
+def _templates(asked: Asked) -> str:
+    own = Path(asked.config.templates) if asked.config.templates else None
+    folders = [shipped_folder("prompts"), *([own] if own is not None else [])]
+    return _files([path for folder in folders for path in sorted(folder.iterdir())])
+
+
+def _votes(asked: Asked) -> str:
+    """Everybody's votes that lie in the folder, and the file that ``human.votes`` names."""
+    named = asked.config.human.votes
+    try:
+        kept = digest([preference_row(vote) for vote in votes_of(asked.folder)])
+    except CaiError as error:
+        kept = str(error)
+    return digest(kept, _files([Path(named)] if named else []))
+
+
+def _rewards(asked: Asked) -> str:
+    """The files that the reward's terms name: a function's source, a reward model's weights."""
+    terms = [*asked.config.reward, *([asked.config.gold] if asked.config.gold else [])]
+    paths = [Path(term.source.rpartition(":")[0] or term.source) for term in terms]
+    found = [path for path in paths if path.is_file()]
+    for folder in (path for path in paths if path.is_dir()):
+        found += sorted(folder.glob("*.safetensors"))
+    return _files(found)
+
+
+def _earlier(asked: Asked) -> str:
+    return _files([folder.table(name) for folder in asked.earlier for name in ("preferences", IMPORTED)])
+
+
+def _graders(asked: Asked) -> str:
+    """Who grades: the pocket world's oracle its own prompts, the judge all others."""
+    named = (asked.config.prompts, asked.config.evaluate.prompts)
+    return digest([(name or "").startswith("pocket:") for name in named])
+
+
+Given = Callable[[Asked, Callable[[], PromptSets]], str]
+GIVEN: Mapping[str, Given] = {
+    "model": lambda asked, prompts: fingerprint(asked.config.model),
+    "critic": lambda asked, prompts: fingerprint(models.critic(asked.config)),
+    "labeler": lambda asked, prompts: fingerprint(models.labeler(asked.config)),
+    "judge": lambda asked, prompts: fingerprint(models.judge(asked.config)),
+    "constitution": lambda asked, prompts: asked.constitution.fingerprint,
+    "templates": lambda asked, prompts: _templates(asked),
+    "prompts": lambda asked, prompts: _texts(prompts().train),
+    "helpful": lambda asked, prompts: _texts(prompts().helpful),
+    "held_out": lambda asked, prompts: _texts(prompts().held_out),
+    "graders": lambda asked, prompts: _graders(asked),
+    "votes": lambda asked, prompts: _votes(asked),
+    "rewards": lambda asked, prompts: _rewards(asked),
+    "earlier": lambda asked, prompts: _earlier(asked),
+}

@@ -1,0 +1,161 @@
+"""Before and after every step: what is of an earlier run is dropped or refused, what is made is booked.
+
+``run/origin.py`` decides what is current, ``lineage.py`` what depends on what; here is what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from cai.config.run_config import RunConfig
+from cai.config.settings import resolve
+from cai.config.yamlfile import read_yaml
+from cai.pipeline.lineage import LINEAGE, POLICY, Asked, experiment, learners, wanted
+from cai.pipeline.order import steps_of
+from cai.pipeline.steps.suites import forget_suites
+from cai.run.folder import ROUNDS, RunFolder
+from cai.run.journal import digest
+from cai.run.origin import Inputs, Origins, read_origins, record_made, write_origins
+from cai.run.progress import Progress
+from cai.values.errors import CaiError, UsageError
+
+MOST_REASONS = 6  # differences that are named; more are counted
+
+
+def compare(asked: Asked, walked: Sequence[str]) -> Origins:
+    """The folder's origins under what is asked for now, with the steps of a whole run beside those walked."""
+    before = read_origins(asked.folder)
+    others = set(learners(asked.config.method)) - set(walked)
+    steps = {*steps_of(asked.config), *before.made, *walked} - others
+    return Origins(wanted(asked, sorted(steps)), before.made)
+
+
+def want(asked: Asked, walked: Sequence[str], progress: Progress) -> Origins:
+    """Write down what is asked for, and drop the figures of whatever was made from something else."""
+    origins = compare(asked, walked)
+    if origins.stale:
+        progress.say(f"{told(origins, asked.folder)}; {'made again' if _whole(walked) else 'dropped'}")
+        drop(asked.folder, origins)
+    write_origins(asked.folder, origins)
+    return origins
+
+
+def told(origins: Origins, folder: RunFolder) -> str:
+    """``dpo.beta 0.1→0.5: checkpoints/policy, 12 figures are of the earlier run``"""
+    stale, outputs = origins.stale, origins.outputs(origins.stale)
+    reasons = origins.reasons(sorted(stale)) or ["other inputs"]
+    more = f" and {len(reasons) - MOST_REASONS} more" if len(reasons) > MOST_REASONS else ""
+    figures = sum(key.startswith(outputs.metrics) for key in folder.read_metrics())
+    parts = [f"checkpoints/{name}" for name in sorted(origins.stale_checkpoints())]
+    parts += [_count(len(set(outputs.tables)), "table"), _count(figures, "figure")]
+    what = ", ".join(part for part in parts if part) or ", ".join(sorted(stale))
+    return f"{', '.join(reasons[:MOST_REASONS])}{more}: {what} of the earlier run"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n > 1 else ''}" if n else ""
+
+
+def drop(folder: RunFolder, origins: Origins) -> None:
+    """Take back every figure that is not current. Tables and checkpoints stay; who reads them asks first."""
+    outputs = origins.outputs(origins.stale)
+    for prefix in outputs.metrics:
+        folder.record_metrics({}, drop=prefix)
+    folder.record_failures(
+        {f.stage for f in folder.read_failures() if f.stage.startswith(outputs.failures)}, []
+    )
+    trained = origins.stale_checkpoints() & {"sft", POLICY}
+    if trained:
+        forget_suites(folder, trained)
+        folder.record_metrics({}, drop="rounds/")
+        (folder.path / ROUNDS).unlink(missing_ok=True)
+
+
+def require_current(folder: RunFolder, step: str, config: RunConfig) -> None:
+    """Raise UsageError where ``step`` would read what an earlier run has left."""
+    origins = read_origins(folder)
+    for other in reads(step, config, origins):
+        if other in origins.stale:
+            reasons = origins.reasons([other]) or origins.reasons(sorted(origins.stale)) or ["its inputs"]
+            raise UsageError(
+                f"{step}: what '{other}' made in {folder.path} is of an earlier run "
+                f"({', '.join(reasons[:MOST_REASONS])}). Run that step again, or all of them with cai run"
+            )
+
+
+def reads(step: str, config: RunConfig, origins: Origins) -> list[str]:
+    """The finished steps without whose outcome ``step`` cannot be."""
+    if step not in LINEAGE:
+        return []
+    learned = [name for name, lineage in LINEAGE.items() if lineage.outputs.checkpoint == POLICY]
+    named = [name for one in LINEAGE[step].reads for name in (learned if one == POLICY else [one])]
+    if not any(term.source == "model" for term in config.reward):
+        named = [name for name in named if name != "reward"]
+    return [name for name in named if name in origins.made]
+
+
+def book(folder: RunFolder, step: str, own: Inputs, config: RunConfig) -> None:
+    """``step`` is finished."""
+    if step not in LINEAGE:
+        return
+    origins, lineage = read_origins(folder), LINEAGE[step]
+    used = [name for name in lineage.uses if name in origins.made and name not in origins.stale]
+    record_made(folder, step, own, [*reads(step, config, origins), *used], lineage.outputs)
+
+
+def _whole(walked: Iterable[str]) -> bool:
+    return "generate" in set(walked)
+
+
+def differences(config: RunConfig, folder: RunFolder) -> list[str]:
+    """Settings in which the run in ``folder`` is another experiment, such as ``dpo.beta 0.1→0.5``."""
+    recorded = folder.path / "config.yaml"
+    if not recorded.exists() or not folder.journal.exists():
+        return []
+    try:
+        before = experiment(RunConfig.model_validate(read_yaml(recorded).data))
+    except (CaiError, ValidationError):
+        return []
+    after = experiment(config)
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return [f"{name} {before.get(name, 'unset')}→{after.get(name, 'unset')}" for name in names]
+
+
+def require_same(asked: Asked, replace: bool) -> None:
+    """Refuse to go on with another experiment in a folder that has something to lose.
+
+    Raises:
+        UsageError: it would, and ``replace`` was not said.
+    """
+    other = differences(asked.config, asked.folder)
+    if not other or replace:
+        return
+    origins = compare(asked, ["generate"])
+    if not origins.stale:
+        return
+    raise UsageError(
+        f"{asked.folder.path} holds another experiment, and a run would replace it. "
+        f"{told(origins, asked.folder)}. Say --replace if that is meant, or name another folder with --run"
+    )
+
+
+def default_folder(config: RunConfig) -> Path:
+    """``runs/<constitution>-<model>-<method>-<seed>``, with a hash of whatever else is not the default.
+
+    The same command always finds its own folder again, and another experiment another one.
+    """
+    constitution = Path(config.constitution)
+    title = constitution.name.removesuffix(".yaml").removesuffix(".yml")
+    model = Path(config.model.name).name or "model"
+    name = f"{title}-{model}-{config.method}-{config.seed}"
+    plain = {"constitution", "model.name", "method", "seed"}
+    usual = experiment(resolve(None, [], {"model.name": config.model.name}, {}))
+    other = {k: v for k, v in experiment(config).items() if k not in plain and usual.get(k) != v}
+    if len(constitution.parts) > 1:
+        other["constitution"] = str(constitution)
+    if len(Path(config.model.name).parts) > 1:
+        other["model.name"] = config.model.name
+    return Path("runs") / (f"{name}-{digest(other)[:6]}" if other else name)

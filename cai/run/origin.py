@@ -1,0 +1,194 @@
+"""What every step's output was made from: RUN/origins.json. Whoever shows an output asks here first.
+
+    {"wanted": {step: {input: value}}, "made": {step: {"own": {input: value}, "read": {step: outcome}, ...}}}
+
+An *input* is a setting (``dpo.beta``) or a hash of what lies outside the run (``#prompts``).
+``wanted`` is what the last command asked for. A step is *current* when it was made from what is wanted now,
+and every step that it read is current and still has the outcome that was read. What is not current belongs to
+an earlier run: it is made again, dropped, or shown as such.
+
+What each step depends on is stated in ``pipeline/lineage.py``. A folder without the file, or with one that
+cannot be read, has nothing that is known to be current or stale: the next ``cai run`` makes its steps again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cai.run.folder import RunFolder
+
+FILE = "origins.json"
+Inputs = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a step leaves: tables of ``data/``, a checkpoint, prefixes of metrics, names in failures.jsonl."""
+
+    tables: tuple[str, ...] = ()
+    checkpoint: str | None = None
+    metrics: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A step that was finished: its own inputs, the outcomes of the steps that it read, and its outcome."""
+
+    own: Inputs
+    read: Inputs
+    outcome: str
+    outputs: Outputs
+
+
+@dataclass(frozen=True)
+class Origins:
+    """What is wanted, and what was made from what."""
+
+    wanted: Mapping[str, Inputs] = field(default_factory=dict)
+    made: Mapping[str, Made] = field(default_factory=dict)
+
+    @cached_property
+    def stale(self) -> frozenset[str]:
+        """The steps whose outputs are of an earlier run."""
+        current: dict[str, bool] = {}
+
+        def is_current(step: str) -> bool:
+            if step not in current:
+                current[step] = False  # a circle is nothing that was made in order
+                made = self.made.get(step)
+                current[step] = (
+                    made is not None
+                    and dict(made.own) == dict(self.wanted.get(step, {}))
+                    and all(
+                        is_current(other) and self.made[other].outcome == outcome
+                        for other, outcome in made.read.items()
+                    )
+                )
+            return current[step]
+
+        return frozenset(step for step in self.made if not is_current(step))
+
+    def reasons(self, steps: Iterable[str]) -> list[str]:
+        """What differs, in words such as ``dpo.beta 0.1→0.5``; each difference once, hashes as "changed"."""
+        found: dict[str, None] = {}
+        for step in steps:
+            wanted, own = self.wanted.get(step), self.made[step].own
+            if wanted is None:
+                found[f"{step} is no step of this method"] = None
+                continue
+            for name in sorted({*wanted, *own}):
+                if wanted.get(name) != own.get(name):
+                    found[_difference(name, own.get(name), wanted.get(name))] = None
+        return list(found)
+
+    def outputs(self, steps: Iterable[str]) -> Outputs:
+        """What these steps have left, together."""
+        every = [self.made[step].outputs for step in steps if step in self.made]
+        return Outputs(
+            tables=tuple(t for one in every for t in one.tables),
+            metrics=tuple(m for one in every for m in one.metrics),
+            failures=tuple(f for one in every for f in one.failures),
+        )
+
+    def stale_tables(self) -> frozenset[str]:
+        return frozenset(self.outputs(self.stale).tables)
+
+    def stale_checkpoints(self) -> frozenset[str]:
+        return frozenset(c for step in self.stale if (c := self.made[step].outputs.checkpoint) is not None)
+
+
+def _difference(name: str, before: str | None, after: str | None) -> str:
+    if name.startswith(HASHED):
+        return f"{name.removeprefix(HASHED)} changed"
+    return f"{name} {before if before is not None else 'unset'}→{after if after is not None else 'unset'}"
+
+
+HASHED = "#"  # before the name of an input whose value is a hash
+
+
+def has_table(folder: RunFolder, name: str) -> bool:
+    """Is the table there, and not of an earlier run?"""
+    return folder.table(name).exists() and name not in read_origins(folder).stale_tables()
+
+
+def has_checkpoint(folder: RunFolder, name: str) -> bool:
+    """Is the checkpoint there, and not of an earlier run?"""
+    return folder.checkpoint(name).is_dir() and name not in read_origins(folder).stale_checkpoints()
+
+
+def read_origins(folder: RunFolder) -> Origins:
+    """What origins.json says; nothing where it is not there or cannot be read."""
+    try:
+        data = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
+        made = {step: _made(entry) for step, entry in data["made"].items()}
+        wanted = {step: _inputs(own) for step, own in data["wanted"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Origins()
+    return Origins(wanted, made)
+
+
+def write_origins(folder: RunFolder, origins: Origins) -> None:
+    made = {step: asdict(entry) for step, entry in sorted(origins.made.items())}
+    wanted = {step: dict(own) for step, own in sorted(origins.wanted.items())}
+    folder.write_text(FILE, json.dumps({"wanted": wanted, "made": made}, indent=1) + "\n")
+
+
+def record_made(folder: RunFolder, step: str, own: Inputs, read: Iterable[str], outputs: Outputs) -> None:
+    """Book that ``step`` is finished. Whoever made the same checkpoint before has made nothing any more."""
+    before = read_origins(folder)
+    known = {other: before.made[other].outcome for other in read if other in before.made}
+    entry = Made(own, known, outcome(folder, outputs), outputs)
+    rest = {
+        other: made
+        for other, made in before.made.items()
+        if outputs.checkpoint is None or made.outputs.checkpoint != outputs.checkpoint
+    }
+    write_origins(folder, Origins({**before.wanted, step: own}, {**rest, step: entry}))
+
+
+def outcome(folder: RunFolder, outputs: Outputs) -> str:
+    """A hash of the step's tables and of what its checkpoint was trained from."""
+    found = hashlib.sha256()
+    paths = [folder.table(name) for name in outputs.tables]
+    if outputs.checkpoint is not None:
+        paths.append(folder.checkpoint(outputs.checkpoint) / "training.json")
+    for path in paths:
+        found.update(f"{path.name}\0{_hash(path)}\0".encode())
+    return found.hexdigest()
+
+
+def _hash(path: Path) -> str:
+    """What the file says, where it is a training's record: its key; seconds and the like are no outcome."""
+    try:
+        if path.suffix == ".json":
+            return str(json.loads(path.read_text(encoding="utf-8"))["key"])
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return "-"
+
+
+def _inputs(value: Any) -> dict[str, str]:
+    return {str(name): str(own) for name, own in value.items()}
+
+
+def _made(entry: Any) -> Made:
+    outputs = entry["outputs"]
+    return Made(
+        _inputs(entry["own"]),
+        _inputs(entry["read"]),
+        str(entry["outcome"]),
+        Outputs(
+            tuple(outputs["tables"]),
+            outputs["checkpoint"],
+            tuple(outputs["metrics"]),
+            tuple(outputs["failures"]),
+        ),
+    )

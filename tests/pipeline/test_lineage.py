@@ -1,0 +1,182 @@
+"""What a change unmakes: every setting is accounted for, and no figure outlives what it was made from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cai.config.run_config import RunConfig
+from cai.config.settings import resolve
+from cai.pipeline.launch import execute
+from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, settings_of
+from cai.pipeline.order import STEPS, steps_of
+from cai.pipeline.staleness import default_folder
+from cai.report.write import write_report
+from cai.run.folder import RunFolder
+from cai.run.origin import read_origins
+from cai.run.progress import Silent
+from cai.values.errors import UsageError
+
+STORED = Path(__file__).with_name("earlier_run")
+BESIDE = {"monitor", "report", "suites"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run, as its own working folder."""
+    shutil.copytree(STORED, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    return tmp_path / "home"
+
+
+class Told(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def config(*sets: str) -> RunConfig:
+    return resolve(Path("config.yaml"), list(sets), {}, {})
+
+
+def walk(*sets: str, steps: Sequence[str] | None = None, replace: bool = True) -> list[str]:
+    told, asked = Told(), config(*sets)
+    execute(asked, Path("run"), steps or steps_of(asked), told, replace=replace)
+    return told.lines
+
+
+def metrics() -> dict[str, object]:
+    return dict(json.loads(Path("run/metrics.json").read_text()))
+
+
+def test_every_setting_is_accounted_for() -> None:
+    """A setting that nobody names would leave figures standing that it has changed."""
+    named = [section for lineage in LINEAGE.values() for section in lineage.settings]
+    known = tuple([*named, *NAMES, *NEUTRAL, *SUITES])
+    # null sections (gold, critic …) are leaves here, and sections elsewhere: both are named as sections.
+    unknown = [
+        name
+        for name in settings_of(RunConfig())
+        if not any(name == section or name.startswith(f"{section}.") for section in known)
+    ]
+    assert unknown == []
+
+
+def test_every_step_has_a_lineage() -> None:
+    assert set(STEPS) - set(LINEAGE) == BESIDE - {"monitor"}
+    for step, lineage in LINEAGE.items():
+        assert {*lineage.reads, *lineage.uses} - {"policy"} <= set(LINEAGE), step
+
+
+def test_the_same_again_changes_nothing(home: Path) -> None:
+    walk()
+    before = metrics()
+    assert read_origins(RunFolder(Path("run"))).stale == frozenset()
+    lines = walk()
+    assert metrics() == before
+    assert not any("earlier run" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        ("dpo.beta=0.5", {"dpo/"}),
+        ("label.temperature=2.0", {"label/", "mix/", "dpo/"}),
+        ("sft.learning_rate=1e-4", {"sft/", "sample/", "label/", "dpo/"}),
+        ("revise.temperature=0.9", {"revise/", "select/", "sft/", "dpo/"}),
+    ],
+)
+def test_an_interrupted_change_leaves_no_figure_of_before(home: Path, change: str, gone: set[str]) -> None:
+    """Stopped before its first step, which is the worst moment: nothing is made yet, all is announced."""
+    walk()
+    kept = {key for key in metrics() if not key.startswith(tuple(gone))}
+    lines = walk(change, steps=["report"])  # to measure changes nothing …
+    assert not any("earlier" in line for line in lines)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STEPS, "generate", stop)  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            walk(change)
+    left = set(metrics())
+    assert not [key for key in left if key.startswith((*gone, "eval/", "monitor/", "watch/"))]
+    assert left <= kept
+    report = write_report(Path("run"), [], None)
+    assert any("earlier run" in note and change.partition("=")[0] in note for note in report.notes)
+
+
+def test_other_held_out_prompts_leave_no_figure_of_the_old_ones(home: Path) -> None:
+    walk()
+    Path("others.jsonl").write_text('{"prompt": "What now?"}\n{"prompt": "And then?"}\n')
+    lines = walk(
+        "evaluate.prompts=others.jsonl", steps=["answer-base", "answer-sft", "answer-policy", "grade"]
+    )
+    assert any("held_out changed" in line for line in lines)
+    found = metrics()
+    assert not [key for key in found if key.startswith(("monitor/", "watch/"))]
+    assert [key for key in found if key.startswith("dpo/")]  # the policy is what it was
+
+
+def test_a_step_refuses_to_read_what_is_of_an_earlier_run(home: Path) -> None:
+    walk()
+    walk("label.temperature=2.0", steps=["label"])
+    with pytest.raises(UsageError, match=r"dpo: what 'mix' made in run is of an earlier run"):
+        walk("label.temperature=2.0", steps=["dpo"])
+    walk("label.temperature=2.0", steps=["mix"])
+    walk("label.temperature=2.0", steps=["dpo"])
+
+
+def test_another_experiment_needs_a_word(home: Path) -> None:
+    walk()
+    before = metrics()
+    with pytest.raises(UsageError, match=r"dpo\.beta 0\.1→0\.5: checkpoints/policy, .*--replace"):
+        walk("dpo.beta=0.5", replace=False)
+    assert metrics() == before
+    assert "beta: 0.1" in Path("run/config.yaml").read_text()
+    walk("dpo.beta=0.5", replace=True)
+    assert metrics()["dpo/loss"] != before["dpo/loss"]
+
+
+def test_what_is_no_experiment_goes_on_without_a_word(home: Path) -> None:
+    walk(replace=False)
+    walk("dpo.save_steps=7", "model.max_concurrency=3", replace=False)
+    text = Path("constitution.yaml").read_text()
+    Path("constitution.yaml").write_text(text.replace("kindly", "warmly"))
+    lines = walk(replace=False)  # a file that was edited is the same experiment: what depends on it is redone
+    assert any("constitution changed" in line for line in lines)
+
+
+# All settings, one by one: python -m benchmarks.changed_settings.
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["generate.temperature=0.8", "label.both_orders=false", "limit=6"])
+def test_a_changed_run_equals_a_fresh_one(home: Path, change: str) -> None:
+    walk(change)
+    changed = metrics()
+    shutil.rmtree("run")
+    walk(change)
+    fresh = metrics()
+    assert changed == fresh
+
+
+def test_the_folder_is_named_after_the_experiment() -> None:
+    def named(*sets: str, **flags: str) -> str:
+        return default_folder(resolve(None, list(sets), flags, {})).name
+
+    assert named() == "harmless-pocket-dpo-0"
+    assert named("seed=3", "method=ppo") == "harmless-pocket-ppo-3"
+    assert named("report_to=[tensorboard]", "rounds.count=3") == "harmless-pocket-dpo-0"
+    others = [named(text) for text in ("dpo.beta=0.5", "dpo.beta=0.6", "prompts=mine.jsonl", "limit=10")]
+    assert len({*others, named()}) == 5
+    a, b = (named(constitution=f"{folder}/constitution.yaml") for folder in "ab")
+    assert a.startswith("constitution-pocket-dpo-0-")
+    assert a != b
