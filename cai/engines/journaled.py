@@ -17,6 +17,8 @@ from cai.run.journal import Journal, key
 from cai.values.errors import ItemError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
+ENDS = ("stop", "length")  # of a completion
+
 
 @dataclass
 class Meter:
@@ -31,7 +33,8 @@ class Meter:
 class JournaledEngine:
     """``engine.Engine`` over a journal and a way to open the real engine.
 
-    ``open`` is awaited once, at the first request that the journal cannot answer.
+    ``open`` is awaited once, at the first request that the journal cannot answer. ``former``: an earlier
+    fingerprint of the same model, whose answers count as well.
     """
 
     def __init__(
@@ -41,11 +44,14 @@ class JournaledEngine:
         open: Callable[[], Awaitable[Engine]],
         journal: Journal,
         max_concurrency: int = IN_PROCESS,
+        *,
+        former: str | None = None,
     ):
         self.name = name
         self.max_concurrency = max_concurrency
         self.fingerprint = fingerprint
         self.meter = Meter()
+        self._former = former
         self._open = open
         self._journal = journal
         self._engine: Engine | None = None
@@ -67,7 +73,7 @@ class JournaledEngine:
             return asdict(choice)
 
         answer = await self._answer(request, ask)
-        return Choice(logprobs=tuple(answer["logprobs"]), prompt_tokens=answer["prompt_tokens"])
+        return Choice(logprobs=tuple(answer["logprobs"]), prompt_tokens=answer.get("prompt_tokens", 0))
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -80,7 +86,9 @@ class JournaledEngine:
         ask: Callable[[Engine], Awaitable[dict[str, Any]]],
     ) -> dict[str, Any]:
         name = key(self.fingerprint, request)
-        found = self._journal.get(name)
+        found = self._known(name, request)
+        if found is None and self._former is not None:
+            found = self._known(key(self._former, request), request)
         if found is not None:
             self.meter.recalled += 1
             return found
@@ -107,8 +115,32 @@ class JournaledEngine:
         self.meter.completion_tokens += answer.get("completion_tokens", 0)
         return answer
 
+    def _known(self, name: str, request: CompletionRequest | ChoiceRequest) -> dict[str, Any] | None:
+        """The journal's answer; None where it has none, or one of another shape than this request's."""
+        found = self._journal.get(name)
+        if found is not None and not _answers(request, found):
+            self._journal.reject(name)
+            return None
+        return found
+
     async def _opened(self) -> Engine:
         async with self._opening:
             if self._engine is None:
                 self._engine = await self._open()
         return self._engine
+
+
+def _answers(request: CompletionRequest | ChoiceRequest, found: dict[str, Any]) -> bool:
+    """Whether ``found`` is an answer to ``request``, and not a row that was written otherwise, or damaged."""
+    counts = [found.get(name) for name in ("prompt_tokens", "completion_tokens") if name in found]
+    if not all(isinstance(count, int) for count in counts):
+        return False
+    if isinstance(request, CompletionRequest):
+        known = {"text", "finish", "prompt_tokens", "completion_tokens"}
+        return isinstance(found.get("text"), str) and found.get("finish") in ENDS and found.keys() <= known
+    values = found.get("logprobs")
+    return (
+        isinstance(values, list)
+        and len(values) == len(request.options)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    )
