@@ -152,16 +152,19 @@ def test_what_an_earlier_cai_finished_is_taken_by_its_sizes(space: Workspace) ->
     assert steps_of(space) is None
 
 
-def test_another_trainings_checkpoints_never_push_out_ones_own(space: Workspace, said: list[str]) -> None:
+@pytest.mark.parametrize("own", [2, 150, 300])
+def test_another_trainings_checkpoints_never_push_out_ones_own(
+    space: Workspace, said: list[str], own: int
+) -> None:
     """Whatever their numbers; and until this training has one of its own, they stay."""
     other = Workspace(space.out, "other", said.append)
     steps(other, 100, 200)
     other.keep(write(other.fresh("reference"), "theirs"), "reference")
     assert space.newest() is None and space.kept("reference") is None and other.newest() is not None
-    steps(space, 2)
+    steps(space, own)
     found = space.newest()
-    assert found is not None and found.step == 2
-    assert [path.name for path in space.partial.iterdir()] == ["step-00000002"]
+    assert found is not None and found.step == own
+    assert [path.name for path in space.partial.iterdir()] == [f"step-{own:08d}"]
     assert len(said) == 1 and "other inputs" in said[0]
 
 
