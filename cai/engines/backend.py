@@ -12,6 +12,8 @@ from typing import Literal
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import IN_PROCESS, ON_A_SERVER, Engine
 from cai.engines.model_files import (
+    SETTINGS,
+    WEIGHTS,
     content_hash,
     context_length,
     has_gpu,
@@ -22,7 +24,7 @@ from cai.engines.model_files import (
 from cai.values.errors import EngineError, UsageError
 
 Backend = Literal["transformers", "vllm", "openai"]
-HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "vocab.txt", "merges.txt"]
+HUB_FILES = [*WEIGHTS, *SETTINGS]
 
 
 def backend(config: ModelConfig) -> Backend:
@@ -66,15 +68,31 @@ def model_path(config: ModelConfig) -> Path:
 
 
 def fingerprint(config: ModelConfig) -> str:
-    """Identity of the model and all that shapes its answers, without loading it (see ``engine.Engine``)."""
+    """Identity of the model and all that shapes its answers, without loading it (see ``engine.Engine``).
+
+    A model on a server is known by its name and revision, never by the server's address: a run goes on with
+    the server elsewhere, and without any where the journal has every answer. What the server says of the
+    model behind the name is compared when it is asked (``server/announced.py``).
+    """
     kind = backend(config)
     if kind == "openai":
-        parts = [kind, config.name, base_url(config)]
+        parts = [kind, config.name, *([f"revision {config.revision}"] if config.revision else [])]
     else:
         folder = model_path(config)
         dtype = resolve_dtype(config.dtype, folder, has_gpu())
         parts = [kind, content_hash(folder), dtype, str(context_length(folder, config.max_model_len))]
+    return _hash(parts)
+
+
+def _hash(parts: list[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def former_fingerprint(config: ModelConfig) -> str | None:
+    """What ``fingerprint`` was while a server's address was part of it: its answers are still good."""
+    if backend(config) != "openai" or config.revision:
+        return None
+    return _hash(["openai", config.name, base_url(config)])
 
 
 def base_url(config: ModelConfig) -> str:

@@ -12,6 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from cai.run.sealed import file_hash, require_whole
 from cai.values.errors import UsageError
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
@@ -20,7 +21,19 @@ DtypeName = Literal["float32", "bfloat16", "float16"]
 # depend on what else is in the batch.
 SMALL = 50_000_000
 WEIGHTS = ("*.safetensors",)
-IDENTITY = (
+# What transformers and vLLM read besides the weights goes by dozens of names (vocab.json, merges.txt,
+# spiece.model, tekken.json, a shard index, …): every file of these kinds counts, save the records below.
+SETTINGS = (
+    *("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.tokenizer", "*.codes", "*.bpe", "*.spm"),
+    *("tokenizer.model.*", "adapter_model.bin", "additional_chat_templates/*.jinja"),
+)
+# Read by nobody who answers: what trainers and people note about a checkpoint. ``training.json`` is cai's.
+RECORDS = frozenset(
+    {"training.json", "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}
+    | {"modelcard.json", "README.txt", "LICENSE.txt", "NOTICE.txt", "requirements.txt"}
+)
+# These come first, in this order: journals of runs made before rest on it.
+_FIRST = (
     "config.json",
     "generation_config.json",
     "tokenizer.json",
@@ -147,17 +160,26 @@ def _cpu_has_bfloat16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def setting_files(folder: Path) -> list[Path]:
+    """Every file besides the weights that shapes an answer: configuration, tokenizer, templates, shard index.
+
+    Also what nobody may read, such as a user's own .json: to ask again costs less than an answer of another
+    vocabulary.
+    """
+    found = {path for pattern in SETTINGS for path in folder.glob(pattern) if path.is_file()}
+    first = [folder / name for name in _FIRST]
+    rest = sorted(path for path in found.difference(first) if path.name not in RECORDS)
+    return [*(path for path in first if path in found), *rest]
+
+
 def content_hash(folder: Path) -> str:
-    """SHA-256 over weights, configuration, tokenizer and chat template of a checkpoint."""
+    """SHA-256 over weights, configuration, tokenizer and chat templates of a checkpoint.
+
+    Raises:
+        CaiError: it is a checkpoint of ours whose files are not what its training wrote.
+    """
+    require_whole(folder)
     total = hashlib.sha256()
-    for path in [*weight_files(folder), *(folder / name for name in IDENTITY)]:
-        if path.is_file():
-            stat = path.stat()
-            total.update(f"{path.name}\n{_file_hash(path, stat.st_size, stat.st_mtime_ns)}\n".encode())
+    for path in [*weight_files(folder), *setting_files(folder)]:
+        total.update(f"{path.relative_to(folder).as_posix()}\n{file_hash(path)}\n".encode())
     return total.hexdigest()
-
-
-@lru_cache(maxsize=256)
-def _file_hash(path: Path, size: int, mtime: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

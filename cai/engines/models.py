@@ -7,7 +7,7 @@ through the run's journal.
 from __future__ import annotations
 
 from cai.config.run_config import ModelConfig, RunConfig
-from cai.engines.backend import concurrency, fingerprint, open_engine
+from cai.engines.backend import backend, concurrency, fingerprint, former_fingerprint, open_engine
 from cai.engines.engine import Engine
 from cai.engines.journaled import JournaledEngine
 from cai.run.folder import RunFolder
@@ -71,7 +71,25 @@ class Models:
         async def open() -> Engine:
             await self.close()
             self._open = engine
-            return await open_engine(config)
+            return await self._opened(config)
 
-        engine = JournaledEngine(config.name, fingerprint(config), open, self._journal, concurrency(config))
+        engine = JournaledEngine(
+            config.name,
+            fingerprint(config),
+            open,
+            self._journal,
+            concurrency(config),
+            former=former_fingerprint(config),
+        )
         return engine
+
+    async def _opened(self, config: ModelConfig) -> Engine:
+        """Raises EngineError where a server has another model under the name than this journal knows."""
+        made = await open_engine(config)
+        if backend(config) == "openai":
+            from cai.engines.server.announced import require_same_model
+            from cai.engines.server.openai import OpenAIEngine
+
+            if isinstance(made, OpenAIEngine):
+                await require_same_model(made, self._journal)
+        return made

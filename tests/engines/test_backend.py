@@ -1,5 +1,8 @@
 """From a configuration to a folder, an identity and an engine, without loading torch."""
 
+import contextlib
+import fnmatch
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -61,14 +64,76 @@ class TestFingerprint:
         prints.add(fingerprint(config(folder, engine="transformers")))
         assert len(prints) == 5
 
-    def test_of_a_server_is_its_model_and_address(self):
-        here = config("m", engine="openai", base_url="http://127.0.0.1:1/v1")
-        assert fingerprint(here) == fingerprint(
-            config("m", engine="openai", base_url="http://127.0.0.1:1/v1/")
+    def test_of_a_server_is_its_model_and_never_its_address(self, monkeypatch):
+        here = fingerprint(config("m", engine="openai", base_url="http://127.0.0.1:1/v1"))
+        assert here == fingerprint(config("m", engine="openai", base_url="http://other.example:2/v1/"))
+        monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:3/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "secret")
+        assert here == fingerprint(config("m", engine="openai", max_concurrency=3))
+        others = [config("n", engine="openai"), config("m", engine="openai", revision="2026-11")]
+        assert len({here, *map(fingerprint, others)}) == 3
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("merges.txt", "vocab.json", "vocab.txt", "tokenizer.model", "added_tokens.json"),
+            *(
+                "special_tokens_map.json",
+                "chat_template.json",
+                "tekken.json",
+                "spiece.model",
+                "tiktoken.model",
+            ),
+            *("tokenizer.model.v3", "model.safetensors.index.json", "adapter_config.json", "bpe.codes"),
+            *("adapter_model.bin", "adapter_model.safetensors", "generation_config.json"),
+            "additional_chat_templates/tool_use.jinja",
+        ],
+    )
+    def test_changes_with_every_file_that_is_read(self, folder, name):
+        prints = [model_files.content_hash(folder)]
+        (folder / name).parent.mkdir(exist_ok=True)
+        for content in ("a", "b"):
+            (folder / name).write_text(content, encoding="utf-8")
+            prints.append(model_files.content_hash(folder))
+        assert len(set(prints)) == 3
+
+    def test_does_not_change_with_records_that_nobody_reads(self, folder):
+        before = model_files.content_hash(folder)
+        for name in (
+            *(model_files.RECORDS - {"training.json"}),  # cai's own, which is held against the files
+            "README.md",
+            "optimizer.pt",
+            "events.out.tfevents.1",
+            ".gitattributes",
+        ):
+            (folder / name).write_text("{}", encoding="utf-8")
+        (folder / "adapter").mkdir()
+        (folder / "adapter" / "adapter_config.json").write_text("{}", encoding="utf-8")
+        assert model_files.content_hash(folder) == before
+
+    def test_of_a_folder_of_six_files_is_as_it_always_was(self, tmp_path):
+        """Journals of earlier runs rest on it: the names in this order, whatever the folder lists first."""
+        names = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+        total = hashlib.sha256()
+        for name in ("model.safetensors", *names, "chat_template.jinja"):
+            (tmp_path / name).write_text(name, encoding="utf-8")
+            total.update(f"{name}\n{hashlib.sha256(name.encode()).hexdigest()}\n".encode())
+        assert model_files.content_hash(tmp_path) == total.hexdigest()
+
+    @pytest.mark.slow
+    def test_knows_every_file_that_a_tokenizer_of_transformers_reads(self):
+        from transformers.models.auto.tokenization_auto import (
+            TOKENIZER_MAPPING_NAMES,
+            tokenizer_class_from_name,
         )
-        assert fingerprint(here) != fingerprint(
-            config("n", engine="openai", base_url="http://127.0.0.1:1/v1")
-        )
+
+        names = {"chat_template.jinja", "tekken.json", "tokenizer.model.v3", "tokenizer.4.0.0.json"}
+        for name in sorted({one for one in TOKENIZER_MAPPING_NAMES.values() if one}):
+            with contextlib.suppress(Exception):  # some want packages that are not here
+                names |= set(tokenizer_class_from_name(name).vocab_files_names.values())
+        assert len(names) > 15
+        unknown = [n for n in names if not any(fnmatch.fnmatch(n, one) for one in model_files.SETTINGS)]
+        assert unknown == []
 
 
 class TestBackend:

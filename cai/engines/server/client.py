@@ -84,6 +84,15 @@ class JsonClient:
                 await asyncio.sleep(self._patience.pause(attempt, retry_after))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def glance(self, path: str, seconds: float = 5.0) -> dict[str, Any]:
+        """What the server has at ``path``, asked once; {} where it has nothing readable there."""
+        try:
+            response = await self._open().get(self.base_url + path, timeout=seconds)
+            answer = response.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return answer if isinstance(answer, dict) else {}
+
     async def close(self) -> None:
         session, self._session = self._session, None
         if session is not None and self._loop is asyncio.get_running_loop():

@@ -3,7 +3,8 @@
 A prefill is sent as the beginning of an assistant's turn to be continued, which vLLM's server and many
 others do; a server that refuses that form is asked for the same beginning in words. ``choose`` reads the
 log-probabilities of the first token. What a hosted model's answer depends on is not all in the
-fingerprint (its weights may change under its name), and seeds are a request, not a promise.
+fingerprint (its weights may change under its name, ``announced.py`` sees what the server tells of that), and
+seeds are a request, not a promise.
 Left out: streaming, the legacy /completions path, tools, images.
 """
 
@@ -108,6 +109,15 @@ class OpenAIEngine:
         usage = answer.get("usage") or {}
         values = tuple(_mass(option, listed, _text(choice)) for option in request.options)
         return Choice(values, int(usage.get("prompt_tokens") or 0))
+
+    @property
+    def base_url(self) -> str:
+        return self._client.base_url
+
+    async def models(self) -> list[Any]:
+        """The entries of the server's list of models, as they are; none where it has no such list."""
+        listed = (await self._client.glance("/models")).get("data")
+        return listed if isinstance(listed, list) else []
 
     async def close(self) -> None:
         await self._client.close()
