@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     _keep_byte_code()
     _own_cores()
+    config.option.loadscopereorder = False  # xdist would begin with the files that have most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files with slow tests first: begun at the end, one alone would keep a worker while others rest."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def _keep_byte_code() -> None:
-    """Where Python may not write byte code beside its modules, keep it below ``.cache``: tests start processes.
+    """Where Python may not write byte code beside its modules, keep it in ``.cache``: tests start processes.
 
     Without it every process compiles what it imports: nine seconds for transformers alone.
     """

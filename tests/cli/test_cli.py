@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import small_run
 import typer
-from cai.cli.app import SECTIONS
 from typer.testing import CliRunner
 
-from cai.cli.app import app
+from cai.cli.app import SECTIONS, app
 from cai.cli.init import STARTER
 from cai.data.sources import read
 from cai.pocket import oracle
