@@ -28,15 +28,15 @@ def log_ratios(policy: Path, reference: Path, answers: Sequence[Response]) -> li
     """
     quiet.before_import()
     tokenizer = load_tokenizer(str(reference))
-    ends = encoding.end_ids(tokenizer)
     rows: dict[int, SFTRow] = {}
     for number, answer in enumerate(answers):
         try:
-            prompt, completion = encoding.encode_pair(tokenizer, answer.prompt.messages, answer.text)
+            ended = answer.finish != "length"
+            prompt, completion = encoding.encode_pair(
+                tokenizer, answer.prompt.messages, answer.text, ended=ended
+            )
         except ItemError:
             continue
-        if answer.finish == "length" and completion and completion[-1] in ends:
-            completion = completion[:-1]
         if completion:
             rows[number] = SFTRow(tuple(prompt), tuple(completion), 1.0)
     with quiet.quiet():

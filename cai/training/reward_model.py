@@ -107,12 +107,15 @@ def _load_model(model_path: str, seed: int) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    try:
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            model_path, num_labels=1, dtype=torch.float32, trust_remote_code=False
-        )
-    except ValueError as error:  # transformers' word for "this architecture has none"
-        raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error
+    from cai.training.updates.loop import loading
+
+    with loading("model", model_path):
+        try:
+            model: Any = AutoModelForSequenceClassification.from_pretrained(
+                model_path, num_labels=1, dtype=torch.float32, trust_remote_code=False
+            )
+        except ValueError as error:  # transformers' word for "this architecture has none"
+            raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error
     head = getattr(model, "score", None)
     if not isinstance(head, torch.nn.Linear):
         raise TrainingError(

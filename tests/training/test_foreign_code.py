@@ -62,9 +62,10 @@ def test_the_message_says_why(bringing_code: Path) -> None:
         load_language_model(str(bringing_code))
 
 
-def test_a_broken_file_is_named(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("load", [load_language_model, lambda path: _load_model(path, 0)])
+def test_a_broken_file_is_named(load: Callable[[str], Any], tiny_model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     (folder / "model.safetensors").write_bytes(b"")
     with pytest.raises(TrainingError, match=f"the model in {folder} cannot be loaded"):
-        load_language_model(str(folder))
+        load(str(folder))

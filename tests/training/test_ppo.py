@@ -281,7 +281,7 @@ def test_two_processes_equal_one(tiny_model: Path, tmp_path: Path) -> None:
         str(script),
     ]
     command += [str(tiny_model), str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     one = train_ppo(job(tiny_model, tmp_path / "one"))
     assert distance(one.path, tmp_path / "two") <= 1e-5
@@ -296,7 +296,7 @@ def test_kills_change_nothing(tiny_model: Path, tmp_path: Path) -> None:
     """SIGKILL at ten random moments, each followed by a new start: the weights are those left alone."""
     script, out, steps = Path(__file__).with_name("ppo_process.py"), tmp_path / "killed", 28
     command = [sys.executable, str(script), str(tiny_model), str(out), str(steps), "10"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     finished = [int(line) for line in done.stdout.split()]
     assert len(finished) == 11

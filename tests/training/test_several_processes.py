@@ -53,7 +53,7 @@ def a_run_folder(home: Path, model: Path) -> RunFolder:
 def launched(launcher: list[str], method: str, folder: RunFolder) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", *launcher, "-m", "cai", "train", method, str(folder.path)]
     home = folder.path.parent
-    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("run folder:") == 1
     return done
@@ -92,7 +92,7 @@ def test_what_several_processes_cannot_share_is_refused(tiny_model: Path, tmp_pa
         env={**os.environ, "RANK": rank, "WORLD_SIZE": "2"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 2

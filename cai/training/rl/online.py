@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cai.chat.saved import announce, save_tokenizer
 from cai.config.train_config import GroupConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.training import quiet
@@ -91,6 +92,7 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
     from cai.training.updates.loop import load_tokenizer
 
     tokenizer = load_tokenizer(job.policy)
+    announce(tokenizer, job.policy, watch.say)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
     longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
     with stop_requests(watch.should_stop) as stop:
@@ -226,7 +228,7 @@ def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -
             model = model.merge_and_unload()
         model.config.use_cache = True
         model.to(stored_dtype(job.policy)).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         shutil.copytree(run.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         run.workspace.publish(folder, result.to_json())
     processes.wait_for_everyone()

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from cai.chat.saved import announce, save_tokenizer
 from cai.config.train_config import PPOConfig, RolloutConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.engines.samplers.sampler import Sampler
@@ -109,6 +110,7 @@ class Session:
 
 def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tokenizer = load_tokenizer(job.policy)
+    announce(tokenizer, job.policy, watch.say)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
     learner = _learner(job, tokenizer, max(len(task.ids) for task in tasks))
     if job.config.prompts % learner.processes.count:
@@ -244,7 +246,7 @@ def _finish(s: Session, failures: Sequence[Failure], spent: Spent) -> TrainResul
         model = s.learner.actors.merged()
         model.config.use_cache = True
         model.to(stored_dtype(s.job.policy)).save_pretrained(folder)
-        s.tokenizer.save_pretrained(folder)
+        save_tokenizer(s.tokenizer, folder)
         shutil.copytree(s.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         s.workspace.publish(folder, result.to_json())
     s.learner.processes.wait()

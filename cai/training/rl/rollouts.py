@@ -126,10 +126,7 @@ def scored(
     Raises:
         TrainingError: the reward gave another number of scores than it got responses.
     """
-    responses = [
-        Response(tasks[w.task].prompt, _text(tokenizer, d), d.finish)
-        for w, d in zip(wanted, draws, strict=True)
-    ]
+    responses = [_response(tokenizer, tasks[w.task].prompt, d) for w, d in zip(wanted, draws, strict=True)]
     scores = rate.score(responses)
     if len(scores) != len(responses):
         raise TrainingError(f"the reward gave {len(scores)} scores for {len(responses)} responses.")
@@ -139,15 +136,19 @@ def scored(
     ]
 
 
-def _text(tokenizer: Any, drawn: Draw) -> str:
+def _response(tokenizer: Any, prompt: Prompt, drawn: Draw) -> Response:
+    """What was drawn, without its thought; one that holds no answer counts as cut off."""
     ids = drawn.ids[:-1] if drawn.finish == "stop" else drawn.ids
-    return encoding.strip_thinking(encoding.decode(tokenizer, ids))[0]
+    text, cut_off = encoding.read(tokenizer, ids)
+    return Response(prompt, text, "length" if cut_off else drawn.finish)
 
 
 def _rollout(task: int, drawn: Draw, response: Response, scored: Scored, config: RolloutConfig) -> Rollout:
     value, reason = scored.value, scored.reason
     if not drawn.ids:
         value, reason = None, "empty response"
+    elif not response.text and response.finish == "length":
+        value, reason = None, "cut off before the answer"
     score = value
     if score is not None:
         score -= config.length_penalty * len(drawn.ids)

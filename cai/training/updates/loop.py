@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from cai.chat import tokenizer_files
+from cai.chat.saved import announce, save_tokenizer
 from cai.config.train_config import LoraConfig, OptimizerConfig
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
@@ -39,11 +41,21 @@ class Base:
 
 
 def load_tokenizer(model_path: str) -> Any:
-    """The model's tokenizer."""
-    from transformers import AutoTokenizer
+    """The model's tokenizer.
+
+    Raises:
+        UsageError: it has more tokens than the model has embeddings.
+        TrainingError: it cannot be loaded.
+    """
+    from transformers import AutoConfig
 
     with loading("tokenizer", model_path):
-        return AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
+        tokenizer = tokenizer_files.load_tokenizer(model_path)
+        config = AutoConfig.from_pretrained(model_path, trust_remote_code=False).get_text_config()
+    known = getattr(config, "vocab_size", None)
+    if known is not None:
+        tokenizer_files.require_room(tokenizer, known, model_path)
+    return tokenizer
 
 
 def load_language_model(model_path: str) -> Any:
@@ -83,6 +95,7 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
 
     config = training.config
     tokenizer = method.tokenizer(training.model)
+    announce(tokenizer, training.model, watch.say)
     encoded = method.encode(tokenizer, training.items, config)
     lengths = [row.length for row in encoded.rows]
     base = _load_base(training, method, tokenizer, max(lengths))
@@ -211,4 +224,4 @@ def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Me
     model.to(base.stored)
     method.finish(model, base, rows)
     model.save_pretrained(folder)
-    base.tokenizer.save_pretrained(folder)
+    save_tokenizer(base.tokenizer, folder)
