@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.run import salvage
+from cai.run.mending import ASIDE
 from cai.values.errors import CaiError
 from cai.values.types import ChoiceRequest, CompletionRequest
 
@@ -40,7 +41,6 @@ _COLUMNS = ["key", "engine", "verb", "request", "answer", "created", "stage", "s
 _ANNOUNCED = (
     "CREATE TABLE IF NOT EXISTS announced (engine TEXT PRIMARY KEY, said TEXT NOT NULL) WITHOUT ROWID"
 )
-ASIDE = ".damaged"
 _STAGE: ContextVar[str] = ContextVar("stage", default="")
 
 

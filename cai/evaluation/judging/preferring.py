@@ -119,7 +119,7 @@ async def _rewarded(
     responses = [Response(pair.comparison.prompt, answer) for pair, answer in sides]
     try:
         # One model in memory at a time: the engines' own is closed before.
-        scored = await rewards(reward, responses, bench.folder, before=bench.close)
+        scored = await rewards(reward, responses, bench.folder, before=bench.close, say=bench.say)
     finally:
         await reward.close()
     numbered = list(zip(pairs, scored[::2], scored[1::2], strict=True))

@@ -146,7 +146,7 @@ async def _measure(
         "harness", 2, version, fingerprint(contestant.model), [asdict(task) for task in tasks], limit
     )
     file = f"data/harness_{name[:16]}.json"
-    answer = read_kept(bench.folder, file)
+    answer = read_kept(bench.folder, file, bench.say, lambda kept: _is_whole(kept, tasks))
     if answer is None:
         count = max((len(task.rows) for task in tasks if task.rows is not None), default=limit)
         bench.say(f"lm-eval measures {contestant.name}" + (f" on {count:,} items" if count else ""))
@@ -156,9 +156,28 @@ async def _measure(
             write_kept(bench.folder, file, answer)
     if (error := answer.get("error")) is not None:
         raise _explained(error, contestant, tasks)
+    return _measured(answer)
+
+
+def _measured(answer: Row) -> dict[str, Measured]:
+    """The worker's answer by task."""
     return {
         name: Measured(**{**found, "items": tuple(found["items"])}) for name, found in answer["tasks"].items()
     }
+
+
+def _is_whole(kept: Row, tasks: Sequence[Task]) -> bool:
+    """Whether a kept answer has every task's figures and items."""
+    try:
+        found = _measured(kept)
+        return all(
+            isinstance(found[task.name].figures[metric], int | float | None)
+            and all(isinstance(item, dict) for item in found[task.name].items)
+            for task in tasks
+            for metric in task.metrics
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _request(model: ModelConfig, tasks: Sequence[Task], limit: int | None) -> Row:
