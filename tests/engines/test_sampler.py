@@ -213,9 +213,9 @@ def test_vllm_follows_the_weights(folder):
 
 
 def test_who_draws(monkeypatch):
-    from cai.engines.samplers import sampler
+    from cai.engines.samplers import opening
 
-    monkeypatch.setattr(sampler.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: object())
     assert sampler_name("auto") == sampler_name("vllm") == "vllm"
     assert sampler_name("auto", 2) == sampler_name("transformers") == "transformers"
     with pytest.raises(UsageError, match="2 are training"):

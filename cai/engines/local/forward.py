@@ -1,103 +1,200 @@
-"""Running a causal model over ragged rows: left padding, key/value reuse for a shared beginning.
+"""Running a causal model over ragged rows so that every row's answer is what it would be alone.
 
-Dimensions: B rows, T tokens (P of a shared prefix, S of the rest), V vocabulary, K positions kept.
+Where a model may pad, padding stands on the left of a row and nowhere else: windows, chunks and ALiBi count
+places in memory, and inside a row those would then not be its positions. ``layouts.py`` says which
+architectures may; the rows of others are run in groups of one length.
+
+Dimensions: B rows, T tokens (P of a shared beginning, S after it), V vocabulary, K positions kept.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+
+from cai.engines.local.layouts import Layout, arguments, cache_argument, layout_of
 
 SHARED_MINIMUM = 16  # shorter shared beginnings are not worth a forward pass of their own
 
 
 @dataclass(slots=True)
+class Group:
+    """Rows that pass through the model together; without padding, rows of one length."""
+
+    rows: Tensor  # (B,) their places in the batch
+    cache: Any  # transformers' Cache; None where every step runs all tokens anew
+    ids: Tensor | None  # (B, T) all tokens, where there is no cache
+    mask: Tensor | None  # (B, T) int64, 0 where padding stands; None where none does
+    lengths: Tensor  # (B,) tokens of each row
+
+
+@dataclass(slots=True)
 class State:
-    """A batch after its prompts: the cache, which cached positions are real, and the rows' lengths."""
+    """A batch after its prompts: what its next tokens are computed from."""
 
-    cache: Any  # transformers' Cache
-    mask: torch.Tensor  # (B, T) int64, 0 where padding stands
-    lengths: torch.Tensor  # (B,) tokens of each row
+    groups: list[Group]
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep only the rows with these indices (K,)."""
-        self.cache.batch_select_indices(rows)
-        self.mask, self.lengths = self.mask[rows], self.lengths[rows]
+    def keep(self, rows: Tensor) -> None:
+        """Keep only the rows with these places (K,), ascending; they are then the places 0 … K-1."""
+        kept = []
+        for group in self.groups:
+            among = torch.isin(group.rows, rows)
+            if not among.any():
+                continue
+            inside = among.nonzero().flatten()
+            if group.cache is not None and len(inside) < len(among):
+                group.cache.reorder_cache(inside)  # which also takes fewer rows, in every kind of layer
+            group.rows = torch.searchsorted(rows, group.rows[inside])
+            group.lengths = group.lengths[inside]
+            group.ids = None if group.ids is None else group.ids[inside]
+            group.mask = None if group.mask is None else group.mask[inside]
+            kept.append(group)
+        self.groups = kept
 
 
 class CausalModel:
     """A loaded ``AutoModelForCausalLM`` on one device."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, layout: Layout | None = None) -> None:
+        """``layout``: how rows lie together; by default what is known to be right for the architecture."""
         self.model = model
         self.device = model.device
+        self.layout = layout_of(model) if layout is None else layout
+        self._takes = arguments(model)
+        self._cache_name = cache_argument(self._takes)
 
-    def prompts(self, rows: Sequence[Sequence[int]], keep: int = 1) -> tuple[torch.Tensor, State]:
+    def prompts(self, rows: Sequence[Sequence[int]], keep: int = 1) -> tuple[Tensor, State]:
         """Run ``rows`` of token ids (ragged) and keep the logits of the last ``keep`` positions.
 
-        A beginning that all rows share is run once.
+        Where the layout is ``SHARED``, a beginning that all rows share is run once.
 
         Returns:
             logits (B, K, V) with K = ``keep``; the state to go on from.
         """
-        from transformers import DynamicCache
+        if self.layout.pads:
+            logits, group = self._padded(rows, keep)
+            return logits, State([group])
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            places[len(row)].append(place)
+        parts, groups = zip(*(self._equal(rows, some, keep) for some in places.values()), strict=True)
+        return self._in_order(parts, groups), State(list(groups))
 
-        shared = self._shared(rows, keep)
-        cache = DynamicCache(config=self.model.config)
-        if shared:
-            self._run(rows[0][:shared], cache)
-            cache.batch_repeat_interleave(len(rows))
-        ids, real = left_padded([row[shared:] for row in rows], self.device)
-        mask = torch.cat([real.new_ones(len(rows), shared), real], dim=1)
-        positions = (shared + real.cumsum(dim=1) - 1).clamp(min=0)
-        out = self.model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        )
-        return out.logits, State(out.past_key_values, mask, mask.sum(dim=1))
-
-    def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
+    def step(self, tokens: Tensor, state: State) -> Tensor:
         """Append ``tokens`` (B,) to the batch and return the logits (B, V) after them."""
-        state.mask = torch.cat([state.mask, state.mask.new_ones(len(tokens), 1)], dim=1)
-        out = self.model(
-            input_ids=tokens[:, None],
-            attention_mask=state.mask,
-            position_ids=state.lengths[:, None],
-            past_key_values=state.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        state.lengths = state.lengths + 1
-        logits: torch.Tensor = out.logits[:, -1]
-        return logits
+        parts = [self._step(tokens[group.rows][:, None], group) for group in state.groups]
+        return self._in_order(parts, state.groups)[:, -1]
 
-    def alone(self, row: Sequence[int], keep: int = 1) -> torch.Tensor:
+    def alone(self, row: Sequence[int], keep: int = 1) -> Tensor:
         """Logits (K, V) of one row's last ``keep`` positions, run without batch, padding or cache.
 
         The same row gives the same bits, whatever was computed around it.
         """
-        logits: torch.Tensor = self._run(row, None, keep).logits[0]
-        return logits
-
-    def _run(self, row: Sequence[int], cache: Any, keep: int = 1) -> Any:
         ids = torch.tensor([list(row)], device=self.device)
-        return self.model(
-            input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=keep
-        )
+        return self._logits(ids, None, keep)[0]
+
+    # --- with padding -------------------------------------------------------------------
+
+    def _padded(self, rows: Sequence[Sequence[int]], keep: int) -> tuple[Tensor, Group]:
+        """One group, every row against the right edge.
+
+        After a shared beginning of P tokens the rows differ in length. Each is then cut S tokens before its
+        end, S being the longest rest: what lies before the cut is in the beginning and comes from the cache,
+        shifted to the right edge too, and a shorter row runs again through the end of the beginning, where
+        else padding would stand.
+        """
+        width = max(map(len, rows))
+        shared = self._shared(rows, keep)
+        ids, mask = left_padded(rows, self.device)
+        cache = self._new_cache()
+        if shared:
+            lengths = mask.sum(dim=1)
+            beginning = torch.tensor([list(rows[0][:shared])], device=self.device)
+            self._repeat(self._beginning(beginning), (width - lengths).tolist(), cache)
+        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        more = {"attention_mask": mask, "position_ids": positions[:, shared:]}
+        logits = self._logits(ids[:, shared:], cache, keep, **more)
+        everything = torch.arange(len(rows), device=self.device)
+        return logits, Group(everything, cache, None, mask, mask.sum(dim=1))
+
+    def _beginning(self, ids: Tensor) -> Any:
+        """The cache after ids (1, P), in which every layer holds all P places, windowed ones too."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        self._logits(ids, cache, 1)
+        return cache
+
+    def _repeat(self, beginning: Any, padding: Sequence[int], cache: Any) -> None:
+        """Fill ``cache`` with B copies of ``beginning``, each moved right by its row's padding.
+
+        What moves over the edge is lost; the places it came from are masked.
+        """
+        length = beginning.get_seq_length()
+        places = torch.arange(length, device=self.device)
+        at = (places - torch.tensor(padding, device=self.device)[:, None]).clamp(min=0)  # (B, P)
+        for source, layer in zip(beginning.layers, cache.layers, strict=True):
+            # (H, P, D) → (H, B, P, D) → (B, H, P, D)
+            keys, values = (whole[0][:, at].transpose(0, 1) for whole in (source.keys, source.values))
+            layer.update(keys, values)
 
     def _shared(self, rows: Sequence[Sequence[int]], keep: int) -> int:
         """Length of the beginning to run once; leaves every row the positions whose logits are kept."""
-        if len(rows) < 2:
+        if len(rows) < 2 or self.layout is not Layout.SHARED:
             return 0
         shared = min(common_length(rows), min(map(len, rows)) - keep)
         return shared if shared >= SHARED_MINIMUM else 0
+
+    # --- without padding ----------------------------------------------------------------
+
+    def _equal(self, rows: Sequence[Sequence[int]], some: Sequence[int], keep: int) -> tuple[Tensor, Group]:
+        """The group of the rows with the places ``some``, all of one length, and its logits (B, K, V)."""
+        ids = torch.tensor([list(rows[place]) for place in some], device=self.device)
+        cache = self._new_cache() if self.layout.caches else None
+        logits = self._logits(ids, cache, keep)
+        lengths = torch.full((len(some),), ids.shape[1], device=self.device)
+        places = torch.tensor(some, device=self.device)
+        return logits, Group(places, cache, None if self.layout.caches else ids, None, lengths)
+
+    # --- both ---------------------------------------------------------------------------
+
+    def _step(self, tokens: Tensor, group: Group) -> Tensor:
+        """Logits (B, 1, V) after one more token of each row of a group, (B, 1)."""
+        if group.ids is not None:
+            group.ids = torch.cat([group.ids, tokens], dim=1)
+            return self._logits(group.ids, None, 1)
+        more = {"position_ids": group.lengths[:, None]}
+        if group.mask is not None:
+            group.mask = torch.cat([group.mask, group.mask.new_ones(len(tokens), 1)], dim=1)
+            more["attention_mask"] = group.mask
+        group.lengths = group.lengths + 1
+        return self._logits(tokens, group.cache, 1, **more)
+
+    def _new_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+    def _logits(self, ids: Tensor, cache: Any, keep: int, **more: Tensor) -> Tensor:
+        """Logits (B, K, V) of the last ``keep`` positions of ids (B, T) after what ``cache`` holds."""
+        given: dict[str, Any] = {"logits_to_keep": keep, "use_cache": cache is not None, **more}
+        if self._cache_name is not None:
+            given[self._cache_name] = cache
+        known = {name: value for name, value in given.items() if name in self._takes}
+        logits: Tensor = self.model(input_ids=ids, **known).logits
+        return logits[:, -keep:]
+
+    def _in_order(self, parts: Sequence[Tensor], groups: Sequence[Group]) -> Tensor:
+        """The groups' logits (B, K, V) in the order of the batch."""
+        if len(parts) == 1:
+            return parts[0]
+        order = torch.cat([group.rows for group in groups])
+        return torch.cat(list(parts))[order.argsort()]
 
 
 def common_length(rows: Sequence[Sequence[int]]) -> int:
@@ -107,8 +204,8 @@ def common_length(rows: Sequence[Sequence[int]]) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(least), len(greatest)))
 
 
-def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (B, S) and a mask (B, S) with 0 for padding, from ragged rows."""
+def left_padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids (B, T) and a mask (B, T) with 0 for padding, from ragged rows."""
     width = max(map(len, rows))
     ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows], device=device)
     real = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)

@@ -10,6 +10,7 @@ Dimensions: B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,10 +44,26 @@ class Noise:
         return line  # type: ignore[no-any-return]
 
 
+def nameless(tokenizer: Any, vocabulary: int, device: torch.device) -> torch.Tensor | None:
+    """The ids (V,) that the model's output layer has and its tokenizer has not; None where there are none.
+
+    A vocabulary is often padded to a round number. A text has no place for such a token: drawn, it would stay
+    in the row of ids and be missing from what is read.
+    """
+    known = torch.tensor([i for i in tokenizer.get_vocab().values() if i < vocabulary], device=device)
+    barred = torch.ones(vocabulary, dtype=torch.bool, device=device)
+    barred[known] = False
+    return barred if barred.any() else None
+
+
 class Drawer:
     """The sampling parameters of a batch, as tensors (B, 1) beside its logits."""
 
-    def __init__(self, samplings: Sequence[Sampling], device: torch.device) -> None:
+    def __init__(
+        self, samplings: Sequence[Sampling], device: torch.device, barred: torch.Tensor | None = None
+    ) -> None:
+        """``barred`` (V,): tokens that are never drawn, see ``nameless``."""
+        self.barred = barred
         greedy = [s.temperature == 0 for s in samplings]
         self.greedy = torch.tensor(greedy, device=device)[:, None]
         temperatures = [1.0 if s.temperature == 0 else s.temperature for s in samplings]
@@ -66,6 +83,8 @@ class Drawer:
             tokens (B,), and whether each draw was too close to call (B,).
         """
         scaled = logits.float() / self.temperature
+        if self.barred is not None:
+            scaled = scaled.masked_fill(self.barred, float("-inf"))
         close = torch.zeros(len(scaled), dtype=torch.bool, device=scaled.device)
         if self.cuts:
             outside, close = _outside_nucleus(scaled, self.top_p)

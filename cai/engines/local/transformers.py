@@ -2,8 +2,7 @@
 
 In float32 a request's answer is the same in any batch (see ``sampling.py``): draws too close to call
 are drawn again from the row computed alone, and log-probabilities are rounded to ``GRID`` with the same
-care. In bfloat16 and float16 it is not. Left out: continuous batching (slower here than static batches),
-models whose cache is not one of keys and values.
+care. In bfloat16 and float16 it is not. Left out: continuous batching (slower here than static batches).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch
 from cai.config.run_config import ModelConfig
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
 from cai.engines.local.forward import CausalModel
-from cai.engines.local.sampling import Drawer, Noise
+from cai.engines.local.sampling import Drawer, Noise, nameless
 from cai.engines.local.worker import Ticket, Worker
 from cai.engines.model_files import cache_bytes_per_token, has_gpu, resolve_dtype
 from cai.values.errors import EngineError
@@ -90,8 +89,23 @@ class TransformersWorker(Worker[AnyJob]):
         self._model = CausalModel(model.to("cuda") if torch.cuda.is_available() else model)
         self._exact = dtype == "float32" and self._model.device.type == "cpu"
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])
-        self._budget = CACHE_BYTES[self._model.device.type] // cache_bytes_per_token(self._folder, dtype)
+        self._barred = nameless(self.text.tokenizer, self._vocabulary, self._model.device)
+        per_token = max(1, cache_bytes_per_token(self._folder, dtype))
+        self._budget = CACHE_BYTES[self._model.device.type] // per_token
         self._max_rows = MAX_ROWS[self._model.device.type]
+        self._try_out()
+
+    def _try_out(self) -> None:
+        """Two rows and a step: a model that cannot be run is refused before anything is asked of it."""
+        try:
+            with torch.inference_mode():
+                _, state = self._model.prompts([[0], [0, 0]])
+                self._model.step(torch.zeros(2, dtype=torch.long, device=self._model.device), state)
+        except Exception as error:  # a model's own code may raise anything
+            raise EngineError(
+                f"the model in {self._folder} can be loaded, but transformers cannot run it on text alone "
+                f"({self._model.model.config.model_type}): {error}. Try engine: vllm"
+            ) from error
 
     def unload(self) -> None:
         self.__dict__.pop("_model", None)
@@ -132,7 +146,7 @@ class TransformersWorker(Worker[AnyJob]):
     def _complete(self, batch: list[Ticket[CompletionJob]]) -> None:
         running = list(batch)
         noise = {id(t): Noise(t.job.seed, self._vocabulary) for t in batch if t.job.sampling.temperature}
-        drawer = Drawer([t.job.sampling for t in batch], self._model.device)
+        drawer = Drawer([t.job.sampling for t in batch], self._model.device, self._barred)
         logits, state = self._model.prompts([t.job.prompt for t in batch])
         logits = logits[:, -1]
         done = [False] * len(running)
@@ -173,7 +187,7 @@ class TransformersWorker(Worker[AnyJob]):
             if not done[row]:
                 job = running[row].job
                 alone = self._model.alone([*job.prompt, *job.output])
-                one = Drawer([job.sampling], logits.device)
+                one = Drawer([job.sampling], logits.device, self._barred)
                 tokens[row] = one.draw(alone, lines[row : row + 1])[0][0]
         return tokens
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from cai.engines.local.answers import TextSide
 from cai.engines.local.forward import CausalModel
-from cai.engines.local.sampling import Drawer, Noise
+from cai.engines.local.sampling import Drawer, Noise, nameless
+from cai.engines.model_files import cache_bytes_per_token
 from cai.engines.samplers.sampler import POLICY_ADAPTER, Draw, check_room
 from cai.values.errors import EngineError
 from cai.values.types import Sampling
@@ -58,6 +59,8 @@ class TransformersSampler:
         text = TextSide.load(folder, max_model_len)
         self._end_ids = text.end_ids
         self._context = text.context
+        self._tokenizer = text.tokenizer
+        self._folder = folder
         self._model: Any = model
 
     def sync(self, model: Any) -> None:
@@ -79,8 +82,9 @@ class TransformersSampler:
         sampling = Sampling(temperature, max_tokens=max_tokens)
         with drawing(self._model), torch.no_grad():
             model = CausalModel(self._model)
-            for batch in _batches(rows, model):
-                _Batch(model, batch, sampling, self._end_ids).run()
+            barred = nameless(self._tokenizer, vocabulary, model.device)
+            for batch in _batches(rows, model, self._folder):
+                _Batch(model, batch, sampling, self._end_ids, barred).run()
         return [Draw(tuple(row.ids), tuple(row.logprobs), "stop" if row.ended else "length") for row in rows]
 
     def close(self) -> None:
@@ -91,9 +95,17 @@ class TransformersSampler:
 class _Batch:
     """Rows that are drawn together, step by step."""
 
-    def __init__(self, model: CausalModel, rows: list[Row], sampling: Sampling, ends: frozenset[int]) -> None:
+    def __init__(
+        self,
+        model: CausalModel,
+        rows: list[Row],
+        sampling: Sampling,
+        ends: frozenset[int],
+        barred: Tensor | None,
+    ) -> None:
         self._model, self._rows, self._sampling, self._ends = model, rows, sampling, ends
-        self._drawer = Drawer([sampling] * len(rows), model.device)
+        self._barred = barred
+        self._drawer = Drawer([sampling] * len(rows), model.device, barred)
         self._exact = model.device.type == "cpu" and model.model.dtype == torch.float32
 
     def run(self) -> None:
@@ -122,7 +134,7 @@ class _Batch:
         for i in close.nonzero().flatten().tolist() if self._exact else ():
             row = self._rows[i]
             if not row.done:  # too close to call in a batch: from the row alone
-                one = Drawer([self._sampling], logits.device)
+                one = Drawer([self._sampling], logits.device, self._barred)
                 tokens[i] = one.draw(self._model.alone([*row.prompt, *row.ids]), noise[i : i + 1])[0][0]
         scaled = (logits.float() / self._drawer.temperature).log_softmax(dim=-1)
         logprobs = scaled.gather(1, tokens[:, None])[:, 0].tolist()
@@ -134,12 +146,11 @@ class _Batch:
         return tokens
 
 
-def _batches(rows: Sequence[Row], model: CausalModel) -> Iterator[list[Row]]:
+def _batches(rows: Sequence[Row], model: CausalModel, folder: Path) -> Iterator[list[Row]]:
     """All rows, the longest first, in batches whose keys and values fit."""
-    config, device = model.model.config.get_text_config(), model.device.type
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * heads * width * model.model.dtype.itemsize
+    device = model.device.type
+    whole = model.model.dtype == torch.float32
+    per_token = max(1, cache_bytes_per_token(folder, "float32" if whole else "bfloat16"))
     budget, most = CACHE_BYTES.get(device, CACHE_BYTES["cpu"]), MAX_ROWS.get(device, MAX_ROWS["cpu"])
     waiting = sorted(rows, key=lambda row: -(len(row.prompt) + row.limit))
     while waiting:
