@@ -6,8 +6,11 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+PATIENCE = (
+    120_000  # ms that an event may take on a machine with other work; a test ends at once when it comes
+)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -17,6 +20,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> Iterator[Browser]:
@@ -37,6 +43,7 @@ class Watched:
 
     def __init__(self, browser: Browser, own: tuple[str, ...], expected: tuple[str, ...], **options: Any):
         self.context = browser.new_context(**options)
+        self.context.set_default_timeout(PATIENCE)
         self.own, self.expected = own, expected
         self.wrong: list[str] = []
         self.context.on("page", self._watch)

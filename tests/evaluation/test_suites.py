@@ -295,9 +295,7 @@ def test_killed_it_goes_on_where_it_was(finished: Path) -> None:
     command = ("eval", "run", "--suite", "questions", "--limit", "20", "--quiet")
     start = asked(killed / "run").get("choose", 0)
     process = subprocess.Popen([sys.executable, "-m", "cai", *command], cwd=killed, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
     while asked(killed / "run").get("choose", 0) < start + 40 and process.poll() is None:
-        assert time.monotonic() < deadline
         time.sleep(0.02)
     process.kill()
     assert process.wait() == -signal.SIGKILL  # in the middle, not behind the end

@@ -142,13 +142,13 @@ def test_kill_nine_in_the_middle_loses_and_doubles_nothing(context: BrowserConte
         served = start(run, "--repeat", "0")
         begun = page.evaluate(WHAT_IS_SHOWN)
         if begun == shown:  # the answer did not come through: the page waits, and says so
-            expect(page.locator("#banner")).to_contain_text("The server was started anew", timeout=10_000)
+            expect(page.locator("#banner")).to_contain_text("The server was started anew")
             expect(page.locator("#banner")).to_contain_text("Your vote is kept in this browser")
         # The new address, in another tab: the first page goes on by itself.
         other = context.new_page()
         other.goto(served.address)
         page.bring_to_front()
-        page.wait_for_function(f"() => ({WHAT_IS_SHOWN})()[0] !== {shown[0]!r}", timeout=10_000)
+        page.wait_for_function(f"() => ({WHAT_IS_SHOWN})()[0] !== {shown[0]!r}")
         expect(page.locator("#banner")).to_be_hidden()
         # Killed while nothing is under way, then a vote into the void, and the page closed.
         pressed.append(press(page, "1"))

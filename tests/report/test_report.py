@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from browsing import XSS
-from cai.cli.app import app
 from report_run import make_run, score
 from typer.testing import CliRunner
 
+from cai.cli.app import app
 from cai.pipeline.steps.write_report import step_report
 from cai.report.material import read_material
 from cai.report.paired import change, paired_difference
@@ -356,9 +356,9 @@ def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
 def test_five_thousand_prompts_stay_small_and_quick(tmp_path: Path) -> None:
     words = ["A sentence with about a dozen words in it, of the usual kind. " * n for n in (3, 12, 25)]
     folder = make_run(tmp_path / "run", words, prompts=5000)
-    started = time.monotonic()
+    started = time.process_time()  # of this process: other work on the machine does not count
     report = write_report(folder)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert report.size < 5_000_000
     assert "of 5,000 revised prompts" in report.path.read_text(encoding="utf-8")
 
