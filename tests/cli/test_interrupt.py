@@ -1,4 +1,4 @@
-"""Ctrl-C in a real run: it ends within seconds, says how to go on, and the same command then goes on."""
+"""Ctrl-C, SIGTERM and SIGHUP in a real run: it ends in seconds, says how to go on, and then goes on."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from cai.run.folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
+UPDATES = 48
 SMALL = [
     "--engine=transformers",
     "--limit=16",
     "--set=evaluate.limit=8",
     "--set=sft.helpful_share=0",
     "--set=sft.batch_size=2",
-    "--set=sft.max_steps=24",
+    f"--set=sft.max_steps={UPDATES}",
     "--set=sft.save_steps=4",
     "--set=dpo.batch_size=4",
     "--set=dpo.max_steps=2",
@@ -38,7 +39,8 @@ STOPPED = (130, -signal.SIGINT)
 
 def hears_interrupts() -> None:
     """As from a terminal: a shell starts what runs in the background with SIGINT ignored, tests included."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,11 @@ class Command:
             assert self.process.poll() is None, f"it ended first:\n{self.said()}"
             time.sleep(0.01)
 
-    def interrupt(self, times: int = 1) -> float:
+    def interrupt(self, times: int = 1, number: signal.Signals = signal.SIGINT) -> float:
         """Ctrl-C reaches every process of the group. → seconds until the command has ended."""
         started = time.monotonic()
         for _ in range(times):
-            os.killpg(self.process.pid, signal.SIGINT)
+            os.killpg(self.process.pid, number)
             time.sleep(0.2)
         self.process.wait(timeout=120)
         return time.monotonic() - started
@@ -93,9 +95,9 @@ def answers(folder: Path) -> int:
         return 0
 
 
-def check_stopped(command: Command, seconds: float) -> None:
+def check_stopped(command: Command, seconds: float, number: signal.Signals = signal.SIGINT) -> None:
     said = command.said()
-    assert command.process.returncode == 130, said
+    assert command.process.returncode == 128 + number, said
     assert seconds < SECONDS, f"{seconds:.1f} s:\n{said}"
     assert "Traceback" not in said
     assert "Every answer so far is in" in said
@@ -114,23 +116,27 @@ def test_interrupted_in_sampling_and_in_training_it_ends_as_if_left_alone(tmp_pa
     folder = tmp_path / "run"
     sampling = Command.start(tmp_path, "run")
     sampling.wait_for(lambda: answers(folder) >= 3)
-    check_stopped(sampling, sampling.interrupt())
+    check_stopped(sampling, sampling.interrupt(number=signal.SIGTERM), signal.SIGTERM)
     kept = answers(folder)
     assert kept >= 3
     assert not RunFolder(folder).table("transcripts").exists(), "it was not interrupted in sampling"
 
-    training = Command.start(tmp_path, "run")
-    steps = folder / "checkpoints" / "sft.partial"
-    training.wait_for(lambda: any(steps.glob("step-*")))
-    check_stopped(training, training.interrupt())
-    assert "saving a checkpoint" in training.said()
-    assert answers(folder) > kept
-    reached = max(int(step.name.removeprefix("step-")) for step in steps.glob("step-*"))
-    assert 4 <= reached < 24
+    def reached() -> int:
+        steps = (folder / "checkpoints" / "sft.partial").glob("step-*")
+        return max((int(step.name.removeprefix("step-")) for step in steps), default=0)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        before = reached()
+        training = Command.start(tmp_path, "run")
+        training.wait_for(lambda before=before: reached() > before)
+        check_stopped(training, training.interrupt(number=number), number)
+        assert "saving a checkpoint" in training.said()
+        assert answers(folder) > kept
+        assert before < reached() < UPDATES
 
     last = Command.start(tmp_path, "run")
     last.finish()
-    shown = re.search(r"^sft: (\d+)/24", last.said(), re.MULTILINE)
+    shown = re.search(rf"^sft: (\d+)/{UPDATES}", last.said(), re.MULTILINE)
     assert shown, "the training did not go on"
     assert digests(folder) == digests(tmp_path / "calm")
     metrics, expected = RunFolder(folder).read_metrics(), RunFolder(tmp_path / "calm").read_metrics()
