@@ -72,6 +72,31 @@ def require_prompts(config: RunConfig) -> str:
     return config.prompts
 
 
+def check_prompts(config: RunConfig) -> None:
+    """Look at the first prompt of every source that ``load_prompts`` would read, before anything is asked.
+
+    Raises:
+        UsageError: no prompts are named, a source cannot be read, or nothing usable is in it.
+    """
+    helpful = config.sft.helpful_prompts if config.sft.helpful_share > 0 else None
+    for spec in (require_prompts(config), config.evaluate.prompts, helpful):
+        if spec is not None:
+            _read(spec, 1)
+
+
+def inert(config: RunConfig) -> list[str]:
+    """Settings about helpful prompts that change nothing as they stand, in a line each."""
+    share, named = config.sft.helpful_share, config.sft.helpful_prompts
+    if share > 0 and named is None:
+        return [
+            f"sft.helpful_share: {share:g} has no effect without sft.helpful_prompts: SFT learns revisions "
+            "alone. Name a file or dataset of everyday requests, or set sft.helpful_share=0"
+        ]
+    if share == 0 and named is not None:
+        return [f"sft.helpful_prompts: {named} is not used, for sft.helpful_share is 0"]
+    return []
+
+
 def _held_out(prompt: Prompt) -> bool:
     return int(digest("held out", prompt.id)[:8], 16) / 2**32 < _HELD_OUT_SHARE
 

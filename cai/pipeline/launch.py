@@ -21,7 +21,7 @@ from cai.config.run_config import RunConfig
 from cai.config.yamlfile import dump_yaml, read_yaml
 from cai.constitution.load import dump, is_constitution, load_constitution
 from cai.constitution.templates import Templates
-from cai.data.promptsets import require_prompts
+from cai.data.promptsets import check_prompts, inert
 from cai.data.reading import read_rows
 from cai.engines import models
 from cai.engines.backend import backend, model_path
@@ -31,6 +31,7 @@ from cai.pipeline.lineage import Asked, wanted
 from cai.pipeline.order import STEPS
 from cai.pipeline.steps.step import Run
 from cai.pipeline.steps.suites import check_suites
+from cai.rewards.terms import check_sources
 from cai.run.folder import RunFolder, point_latest
 from cai.run.journal import Journal, asking_for, digest
 from cai.run.mending import mend
@@ -86,6 +87,8 @@ def execute(  # noqa: PLR0917
     with folder.locked() if first else nullcontext(), _told_plainly(folder):
         if first:
             for note in mend(folder):
+                progress.say(note)
+            for note in inert(config) if {"generate", "select"}.intersection(walked) else ():
                 progress.say(note)
             asked = Asked(config, folder, constitution, earlier)
             # To measure a run is not to change what it was asked for.
@@ -158,16 +161,16 @@ def check(config: RunConfig, training: bool = True) -> None:
     """What can be known to fail before any model is loaded.
 
     Raises:
-        UsageError: the policy is on a server, where it cannot be trained; a model, prompts or votes
-            are missing; a suite is not known or its file is not there.
+        UsageError: the policy is on a server, where it cannot be trained; a model, prompts, votes or a
+            reward's file are missing; a suite is not known or its file is not there.
     """
     check_suites(config.evaluate.suites)
     require(config.report_to)
     measured = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
     if training:
         _check_training(config)
-    trained = (config.model, models.critic(config), models.labeler(config)) if training else ()
-    for model in dict.fromkeys((*trained, *measured)):
+    trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
+    for model in dict.fromkeys((*(trained if training else ()), *measured)):
         if backend(model) != "openai":
             model_path(model)
 
@@ -178,7 +181,10 @@ def _check_training(config: RunConfig) -> None:
             "model.engine: openai serves a policy that cannot be trained here; use it for critic and "
             "labeler (--set critic.engine=openai --set critic.name=…) and name a local policy"
         )
-    require_prompts(config)
+    check_prompts(config)
+    check_sources(
+        [*(config.reward if config.method != "dpo" else ()), *([config.gold] if config.gold else [])]
+    )
     if config.human.votes is not None:
         next(read_rows(config.human.votes), None)
 

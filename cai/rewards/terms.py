@@ -65,7 +65,6 @@ def prepare_reward(terms: Sequence[RewardTerm], context: RewardContext) -> Calla
 
 def _opener(term: RewardTerm, context: RewardContext) -> Callable[[], Reward]:
     source = term.source
-    folder = Path(source).expanduser()
     if source == "model":
         if not (context.reward_model / "config.json").is_file():
             run = context.reward_model.parent.parent
@@ -76,6 +75,19 @@ def _opener(term: RewardTerm, context: RewardContext) -> Callable[[], Reward]:
         return lambda: _model(context.reward_model)
     if source == "judge":
         return lambda: _judge(term.principles, context)
+    return _named(source)
+
+
+def check_sources(terms: Sequence[RewardTerm]) -> None:
+    """Find the mistakes that show before the run's own reward model is trained. Raises as ``open_reward``."""
+    for term in terms:
+        if term.source not in KNOWN:
+            _named(term.source)
+
+
+def _named(source: str) -> Callable[[], Reward]:
+    """A reward from outside the run: a folder, or a function in a file."""
+    folder = Path(source).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UsageError(f"reward.source: '{source}' is a folder without a model (no config.json in it)")

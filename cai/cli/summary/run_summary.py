@@ -17,8 +17,8 @@ from cai.config.run_config import RunConfig
 from cai.config.yamlfile import dump_yaml
 from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
-from cai.data.promptsets import load_prompts
-from cai.pipeline.launch import versions
+from cai.data.promptsets import inert, load_prompts
+from cai.pipeline.launch import check, versions
 from cai.pipeline.lineage import Asked
 from cai.pipeline.order import own_failures, steps_of
 from cai.pipeline.staleness import compare, told
@@ -198,6 +198,7 @@ def failures(folder: RunFolder, steps: Sequence[str] | None = None) -> list[str]
 
 def show_plan(config: RunConfig, folder: Path) -> None:
     """``--dry-run``: resolved configuration, how often models will be asked, one prompt per step."""
+    check(config)
     templates = Templates.load(Path(config.templates) if config.templates else None)
     constitution = load_constitution(config.constitution, templates)
     sets = load_prompts(config)
@@ -206,6 +207,8 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     origins = compare(Asked(config, RunFolder(folder), constitution), steps_of(config))
     if origins.stale:
         typer.echo(f"  in it: {told(origins, RunFolder(folder))}, made again")
+    for note in inert(config):
+        typer.echo(f"note: {note}")
     typer.echo("")
     typer.echo("model calls at most (answers in the journal are not asked again):")
     for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
