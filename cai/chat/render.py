@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ from cai.values.types import Message, as_messages
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Bai et al. 2022 prompt base models with dialogues in this form.
+# Bai et al. 2022 prompt base models with dialogues in this form. An answer that nothing follows is ended only
+# where the form is saved as a template (``saved_plain``): prompts never end with one.
 PLAIN_TEMPLATE = (
     "{% for m in messages %}"
     "{% if m.role == 'system' %}{{ m.content | trim }}"
@@ -30,13 +32,25 @@ PLAIN_TEMPLATE = (
 )
 PLAIN_STOP = "\n\nHuman:"
 
-# Switches that templates of thinking models read, and the date that some print: a date that moves
-# would give the same request other tokens tomorrow.
-TEMPLATE_VARIABLES: dict[str, Any] = {
-    "enable_thinking": False,
-    "thinking": False,
-    "date_string": "26 Jul 2024",
-}
+# A date that moves would give the same request other tokens tomorrow.
+DATE = datetime(2024, 7, 26)
+
+
+def pinned_strftime(form: str) -> str:
+    """Stands in for the clock that templates read."""
+    return DATE.strftime(form)
+
+
+# Switches that templates of thinking models read, and the date that some print.
+THINKING_SWITCHES: dict[str, Any] = {"enable_thinking": False, "thinking": False, "reasoning": False}
+DATES: dict[str, Any] = {"date_string": "26 Jul 2024", "strftime_now": pinned_strftime}
+TEMPLATE_VARIABLES: dict[str, Any] = {**THINKING_SWITCHES, **DATES}
+
+
+def saved_plain(bos: bool) -> str:
+    """The plain form as a template of its own, with the beginning of text where the tokenizer adds one."""
+    end = "{% if loop.last and m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    return ("{{ bos_token }}" if bos else "") + PLAIN_TEMPLATE.replace("{% endfor %}", end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,10 @@ class Slot:
 
 Piece = str | Slot
 
+_LINES = (
+    "\n" * 7
+)  # around a placeholder: more than a template prints of its own, so that whose they are is known
+
 
 class TemplateRefusal(Exception):
     """The template raised, or left a content out."""
@@ -62,10 +80,42 @@ class Renderer:
     """The chat template of one tokenizer. Shapes are rendered once and kept."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        template = tokenizer.chat_template
         self._tokenizer = tokenizer
-        self.plain = not tokenizer.chat_template
+        # Also where cai has saved the form as the template of a model that it trained.
+        self.plain = not template or template in (saved_plain(False), saved_plain(True))
         self._kept: dict[tuple[object, ...], list[Piece] | TemplateRefusal] = {}
         self._nonce = secrets.token_hex(8)
+        self._blocks = False
+        self._blocks = not self.plain and self._wants_blocks()
+
+    @property
+    def source(self) -> str:
+        """The template's text."""
+        return PLAIN_TEMPLATE if self.plain else str(self._tokenizer.get_chat_template())
+
+    def _wants_blocks(self) -> bool:
+        """Whether the template shows a content only as a list of blocks, as models of images want it."""
+        if not re.search(r"""['"]type['"]|\.type\b""", self.source):
+            return False
+        question = (Message("user", "?"),)
+        try:
+            self._render(question, True)
+        except TemplateRefusal:
+            self._blocks = True
+            try:
+                return "'type'" not in "".join(map(str, self._render(question, True)))
+            except TemplateRefusal:
+                pass
+        return False
+
+    def shown(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """``messages`` in the form that the template reads."""
+        plain: list[dict[str, Any]] = [dict(message) for message in as_messages(messages)]
+        if self._blocks:
+            for message in plain:
+                message["content"] = [{"type": "text", "text": message["content"]}]
+        return plain
 
     def pieces(self, messages: Sequence[Message], generation_prompt: bool) -> list[Piece]:
         """Template text and slots of ``messages`` in order; slots count the turns of ``messages``.
@@ -88,12 +138,12 @@ class Renderer:
     def _render(self, messages: Sequence[Message], generation_prompt: bool) -> list[Piece]:
         # The vertical tabs show whether the template stripped the content, or newlines only.
         shown = [
-            Message(m.role, f"\n\v{self._nonce}x{i}x\v\n" if m.content.strip() else "")
+            Message(m.role, f"{_LINES}\v{self._nonce}x{i}x\v{_LINES}" if m.content.strip() else "")
             for i, m in enumerate(messages)
         ]
         try:
             text = self._tokenizer.apply_chat_template(
-                as_messages(shown),
+                self.shown(shown),
                 chat_template=PLAIN_TEMPLATE if self.plain else None,
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
@@ -111,8 +161,8 @@ class Renderer:
 
 def _split(text: str, nonce: str) -> list[Piece]:
     """Rendered text, cut at its placeholders."""
-    pattern = re.compile(rf"(\n?\v)?{nonce}x(\d+)x(\v\n?)?")
-    stripped = {None: None, "\v": "\n", "\n\v": "", "\v\n": ""}
+    pattern = re.compile(rf"((?:{_LINES})?\v)?{nonce}x(\d+)x(\v(?:{_LINES})?)?")
+    stripped = {None: None, "\v": "\n", f"{_LINES}\v": "", f"\v{_LINES}": ""}
     pieces: list[Piece] = []
     end = 0
     for match in pattern.finditer(text):

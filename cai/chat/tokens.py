@@ -38,8 +38,9 @@ class SafeTokenizer:
         """
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
+            name = tokenizer.name_or_path or "this model"
             raise UsageError(
-                f"the tokenizer of {tokenizer.name_or_path!r} has no fast form (tokenizer.json); "
+                f"the tokenizer of {name} has no fast form (tokenizer.json); "
                 "cai needs one to keep contents apart from control tokens. Convert it with "
                 "AutoTokenizer.from_pretrained(…).save_pretrained(…), or use another model."
             )
@@ -51,6 +52,7 @@ class SafeTokenizer:
         self._pattern = _longest_first(self._names)
         self._private = re.compile(f"q{nonce}n[0-9]{{6}}z")
         self._ids = {self._names[token["content"]]: int(token["id"]) for token in added}
+        self._by_id = {token_id: name for name, token_id in self._ids.items()}
         self._backend = _renamed(spec, self._names, self._cut)
         self._cut_id = self._backend.token_to_id(self._cut)
         if any(self._backend.token_to_id(name) != token_id for name, token_id in self._ids.items()):
@@ -66,6 +68,27 @@ class SafeTokenizer:
         """Start, end and token id of the first control token in marked text; None without one."""
         match = self._private.search(marked)
         return (match.start(), match.end(), self._ids[match.group()]) if match else None
+
+    def parts(self, marked: str) -> list[str]:
+        """Marked text as its control tokens and, between them, its characters."""
+        split = re.split(f"({self._private.pattern})", marked)
+        return [part for i, text in enumerate(split) for part in ([text] if i % 2 else text)]
+
+    def segments(self, ids: Sequence[int]) -> list[tuple[str | None, list[int]]]:
+        """Token ids as control tokens, each with its private name, and the runs between them, with None."""
+        found: list[tuple[str | None, list[int]]] = []
+        for token in ids:
+            name = self._by_id.get(token)
+            if name is None and found and found[-1][0] is None:
+                found[-1][1].append(token)
+            else:
+                found.append((name, [token]))
+        return found
+
+    @property
+    def control_tokens(self) -> list[str]:
+        """The control tokens as their own text."""
+        return list(self._names)
 
     def encode(self, pieces: Sequence[str], hard: frozenset[int] = frozenset()) -> list[list[int]]:
         """Ids of each of ``pieces``, encoded as the one text that they make together.

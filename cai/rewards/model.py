@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from cai.chat.encoding import encode_pair
+from cai.chat.tokenizer_files import load_tokenizer, require_room
 from cai.engines.model_files import content_hash, context_length, model_config, resolve_dtype
 from cai.rewards.reward import Scored
 from cai.run.threads import apart
@@ -157,7 +158,7 @@ def load_classifier(folder: Path, dtype: str, what: str = "reward model") -> tup
     Raises:
         UsageError: they cannot be loaded, have no head, or do not belong together.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -169,7 +170,7 @@ def load_classifier(folder: Path, dtype: str, what: str = "reward model") -> tup
             use_safetensors=True,
             output_loading_info=True,
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = load_tokenizer(folder)
     except Exception as error:  # a broken file may raise anything
         raise UsageError(f"the {what} in {folder} cannot be loaded: {error}") from error
     if loaded["missing_keys"]:
@@ -177,12 +178,7 @@ def load_classifier(folder: Path, dtype: str, what: str = "reward model") -> tup
             f"the {what} in {folder} lacks weights: {', '.join(sorted(loaded['missing_keys']))}. "
             "Was its head lost when it was saved? Train it or save it again."
         )
-    known = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > known:
-        raise UsageError(
-            f"the tokenizer in {folder} has {len(tokenizer)} tokens and the {what} there knows "
-            f"{known}: they do not belong together. Put the {what}'s own tokenizer into the folder."
-        )
+    require_room(tokenizer, int(model.get_input_embeddings().weight.shape[0]), folder, what)
     head = getattr(model, "score", None)
     if head is not None:
         head.float()

@@ -8,12 +8,11 @@ from cai.chat.encoding import (
     encode,
     encode_options,
     encode_pair,
-    encode_with_mask,
     end_ids,
     stop_strings,
-    strip_thinking,
 )
 from cai.chat.render import PLAIN_TEMPLATE
+from cai.chat.thought import strip_thinking
 from cai.values.errors import ItemError
 from cai.values.types import Message, as_messages
 
@@ -73,7 +72,6 @@ def test_equals_apply_chat_template_with_an_answer(make, family):
     messages = (*DIALOGUE, Message("assistant", "Be kind and honest."))
     expected = tokenizer.apply_chat_template(as_messages(messages), return_dict=False)
     assert encode(tokenizer, messages, add_generation_prompt=False) == expected
-    assert encode_with_mask(tokenizer, messages)[0] == expected
 
 
 @pytest.mark.parametrize("family", TEMPLATES)
@@ -101,7 +99,7 @@ def test_contents_never_become_control_tokens(make, family, content):
             *encode(tokenizer, messages, prefill=text),
             *prompt,
             *completion,
-            *encode_with_mask(tokenizer, messages)[0],
+            *encode(tokenizer, messages, add_generation_prompt=False),
         ]
         return [token for token in ids if token in controls(tokenizer)]
 
@@ -149,17 +147,6 @@ def test_the_beginning_of_text_stands_once(make, family):
     ids = encode(tokenizer, WITH_SYSTEM)
     assert ids[0] == tokenizer.bos_token_id
     assert ids.count(tokenizer.bos_token_id) == 1
-
-
-@pytest.mark.parametrize("family", TEMPLATES)
-def test_the_mask_covers_the_assistants_turns_and_their_ends(make, family):
-    tokenizer = make(family)
-    ids, mask = encode_with_mask(tokenizer, (*DIALOGUE, Message("assistant", "No.")))
-    masked = [token for token, flag in zip(ids, mask, strict=True) if flag]
-    text = tokenizer.decode(masked, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    assert text.replace(" ", "") == "Thelazydog.No."
-    if family != "plain":
-        assert sum(token in end_ids(tokenizer) for token in masked) == 2
 
 
 def test_trimming_follows_the_template(make):

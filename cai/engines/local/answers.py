@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cai.chat import encoding
+from cai.chat.tokenizer_files import load_tokenizer
 from cai.engines.model_files import context_length, stop_token_ids
-from cai.values.errors import EngineError, ItemError
+from cai.values.errors import EngineError, ItemError, UsageError
 from cai.values.types import ChoiceRequest, Completion, CompletionRequest, Sampling
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ class ChoiceJob:
 
 
 class TextSide:
-    """A model's tokenizer, chat template and context length."""
+    """A model's tokenizer, chat template and context length.
+
+    Raises:
+        UsageError: its tokenizer or chat template cannot be used, which is known before anything is asked.
+    """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, context: int, stop_ids: Iterable[int] = ()
@@ -59,11 +64,12 @@ class TextSide:
 
         Raises:
             EngineError: the tokenizer cannot be loaded.
+            UsageError: it, or its chat template, cannot be used.
         """
-        from transformers import AutoTokenizer
-
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer = load_tokenizer(folder)
+        except UsageError:
+            raise
         except Exception as error:  # a broken file may raise anything
             raise EngineError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
         return cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
@@ -90,11 +96,8 @@ class TextSide:
     def finish(self, job: CompletionJob, ids: Sequence[int]) -> Completion:
         """The answer from the tokens that were sampled, its end token among them or not."""
         ended = bool(ids) and ids[-1] in self.end_ids
-        text = encoding.decode(self.tokenizer, ids[:-1] if ended else ids, prefilled=job.prefilled)
+        text, cut_off = encoding.read(self.tokenizer, ids[:-1] if ended else ids, prefilled=job.prefilled)
         text, stopped = cut_at(text, job.stop)
-        cut_off = False
-        if not job.prefilled:
-            text, cut_off = encoding.strip_thinking(text)
         finish = "stop" if (ended or stopped) and not cut_off else "length"
         return Completion(text, finish, len(job.prompt), len(ids))  # type: ignore[arg-type]
 

@@ -14,7 +14,7 @@ import math
 import re
 from typing import Any, Literal
 
-from cai.chat.encoding import strip_thinking
+from cai.chat.thought import strip_thinking
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import ON_A_SERVER
 from cai.engines.local.answers import cut_at
