@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cai import __version__
-from cai.config.run_config import RunConfig
+from cai.config.run_config import ModelConfig, RunConfig
 from cai.config.yamlfile import dump_yaml, read_yaml
 from cai.constitution.load import dump, is_constitution, load_constitution
 from cai.constitution.templates import Templates
@@ -166,7 +166,10 @@ def check(config: RunConfig, training: bool = True) -> None:
     """
     check_suites(config.evaluate.suites)
     require(config.report_to)
-    measured = (*config.evaluate.models.values(), models.judge(config)) if config.evaluate.suites else ()
+    judges = [models.judge(config)]
+    if config.evaluate.toxicity_classifier is not None:
+        judges.append(ModelConfig(name=config.evaluate.toxicity_classifier))
+    measured = (*config.evaluate.models.values(), *judges) if config.evaluate.suites else ()
     if training:
         _check_training(config)
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))

@@ -169,7 +169,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous=NORMAL")
         found = self._db.execute("PRAGMA quick_check(1)").fetchone()[0] if check else "ok"
         if found != "ok":
-            raise _DamagedError(found)
+            raise _DamagedError(" ".join(found.removeprefix("*** in database main ***").split()))
         self._db.execute(_SCHEMA)
         self._db.execute(_ANNOUNCED)
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(answers)")]

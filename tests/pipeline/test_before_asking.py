@@ -42,6 +42,8 @@ FAULTS: list[tuple[str, str]] = [
     ("human.votes=nofile.jsonl", "nofile.jsonl: no such file"),
     ("evaluate.suites=[winrate=nofile.jsonl]", "nofile.jsonl"),
     ("evaluate.suites=[winrat]", "winrat"),
+    ("evaluate={suites: [winrate], toxicity_classifier: ./no_model}", "no_model is not a model"),
+    ("evaluate={suites: [winrate], models: {other: ./nofolder}}", "nofolder"),
     ("templates=nofolder", "nofolder"),
     ("constitution=nofile.yaml", "nofile.yaml"),
     ("critic.name=./nofolder", "nofolder"),

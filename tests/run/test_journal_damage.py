@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cai.engines.journaled import JournaledEngine
+from cai.report.sections.funnel import calls_table
 from cai.run import salvage
 from cai.run.journal import Journal, key
 from cai.values.errors import CaiError
@@ -137,6 +138,7 @@ async def test_junk_anywhere_costs_what_it_hits(
 
     assert asked <= touched(whole, start, start + length)
     assert len(said) <= 2 and (said or not asked)  # nothing is asked again in silence
+    assert not any("\n" in line for line in said)
     if any("damaged" in line for line in said):
         assert (tmp_path / "journal.sqlite.damaged").read_bytes()[start : start + length] == JUNK[junk](
             length
@@ -185,6 +187,14 @@ async def test_a_single_unreadable_answer_is_asked_again(
     assert await ask_all(path, said) == 2
     assert said == [f"{path}: 2 answers could not be read; asked again"]
     assert await ask_all(path, said) == 0 and len(said) == 1
+
+
+def test_the_report_counts_the_answers_that_can_be_read(whole: Path, tmp_path: Path) -> None:
+    path = copied(whole, tmp_path / "journal.sqlite")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE answers SET answer = '{' WHERE key = ?", (key("model-1", ASKED[3]),))
+    table = calls_table(path)
+    assert table is not None and sorted(row[3].text for row in table.rows) == ["30", "69"]
 
 
 async def test_an_answer_that_was_changed_and_still_reads_is_asked_again(whole: Path, tmp_path: Path) -> None:

@@ -162,7 +162,9 @@ def calls_table(path: Path) -> Table | None:
         tokens = [
             f"SUM(COALESCE(json_extract(answer, '$.{kind}_tokens'), 0))" for kind in ("prompt", "completion")
         ]
-        query = f"SELECT {by}, COUNT(*), {', '.join(tokens)} FROM answers GROUP BY {by} ORDER BY MIN(created)"
+        # An answer that cannot be read counts as not there; the next run that needs it asks again.
+        rest = f"FROM answers WHERE json_valid(answer) GROUP BY {by} ORDER BY MIN(created)"
+        query = f"SELECT {by}, COUNT(*), {', '.join(tokens)} {rest}"
         found: list[Any] = db.execute(query).fetchall()
     if not found:
         return None
