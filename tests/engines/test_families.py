@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 from contextlib import contextmanager
 
 import pytest
 import tiny_families
 import torch
+from family_gaps import ALIKE, BEGINNING, CLOSE, UNLIKE, engine_gap, logits_gap, tokens
 from tiny_families import FAMILIES
 
 from cai.config.run_config import ModelConfig
@@ -22,13 +22,10 @@ from cai.engines.local.forward import CausalModel, common_length
 from cai.engines.local.layouts import LAYOUTS, Layout
 from cai.engines.samplers.sampler_transformers import TransformersSampler
 from cai.values.errors import EngineError
-from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.values.types import CompletionRequest, Message, Sampling
 
-CLOSE = 1e-4  # nats
 WITHOUT_PADDING = {
-    "deepseek_v32": Layout.ANEW,
     "falcon_mamba": Layout.EQUAL,
-    "glm_moe_dsa": Layout.ANEW,
     "mamba": Layout.EQUAL,
     "minimax": Layout.ANEW,
     "openai-gpt": Layout.ANEW,
@@ -36,20 +33,6 @@ WITHOUT_PADDING = {
     "rwkv": Layout.ANEW,
     "xlstm": Layout.ANEW,
 }
-STEPS = 20  # more than a window holds
-
-_draw = random.Random(7)
-
-
-def tokens(count):
-    return [_draw.randrange(20, 300) for _ in range(count)]
-
-
-BEGINNING = tokens(40)
-ALIKE = [BEGINNING + tokens(count) for count in (3, 30, 9, 9, 17)]
-UNLIKE = [tokens(count) for count in (20, 45, 33, 33, 70)]
-TOLD = " The quick brown fox jumps over the lazy dog, and nobody minds it at all. Please consider it."
-TEXTS = [TOLD + rest for rest in (" No.", " What is this? Hello world! Yes.", "")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,64 +43,22 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def log_probabilities(logits):
-    return logits.log_softmax(dim=-1)
-
-
-def largest_gap(model, rows):
-    """Of any log-probability from a row alone: after the prompts, at each step, after rows have gone."""
-    rows, alive = [list(row) for row in rows], list(range(len(rows)))
-    logits, state = model.prompts(rows, keep=3)
-    gaps = [
-        (log_probabilities(together) - log_probabilities(model.alone(row, keep=3))).abs().max()
-        for row, together in zip(rows, logits, strict=True)
-    ]
-    for step in range(STEPS):
-        if step == 6:
-            state.keep(torch.tensor([0, 2, 4]))
-            alive = [0, 2, 4]
-        following = tokens(len(alive))
-        logits = model.step(torch.tensor(following), state)
-        for place, token in zip(alive, following, strict=True):
-            rows[place].append(token)
-        if step in {0, 6, STEPS - 1}:
-            gaps += [
-                (log_probabilities(together) - log_probabilities(model.alone(rows[place])[0])).abs().max()
-                for place, together in zip(alive, logits, strict=True)
-            ]
-    return float(max(gaps))
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_logits_in_a_batch_are_those_of_the_row_alone(name):
     model = CausalModel(tiny_families.build(name))
     expected = WITHOUT_PADDING.get(name)
     assert model.layout is expected if expected else model.layout.pads
     with torch.inference_mode():
-        assert largest_gap(model, ALIKE) < CLOSE
-        assert largest_gap(model, UNLIKE) < CLOSE
+        assert logits_gap(model, ALIKE) < CLOSE
+        assert logits_gap(model, UNLIKE) < CLOSE
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 async def test_answers_in_a_batch_are_those_of_the_request_alone(name, tmp_path, monkeypatch):
     monkeypatch.setattr(gc, "collect", int)  # closing a model this small need not look through everything
-    engine = await open_engine(
-        ModelConfig(name=str(tiny_families.save(name, tmp_path)), engine="transformers", dtype="float32")
-    )
-    asked = [
-        CompletionRequest((Message("user", text),), Sampling(1.0, max_tokens=4 + 6 * i), i)
-        for i, text in enumerate(TEXTS)
-    ]
-    picked = [ChoiceRequest((Message("user", text),), ("A", "B"), "The answer is: (") for text in TEXTS]
-    try:
-        answers = await asyncio.gather(*map(engine.complete, asked))
-        choices = await asyncio.gather(*map(engine.choose, picked))
-        assert answers == [await engine.complete(request) for request in asked]
-        for together, request in zip(choices, picked, strict=True):
-            alone = await engine.choose(request)
-            assert together.logprobs == pytest.approx(alone.logprobs, abs=CLOSE)
-    finally:
-        await engine.close()
+    gap, differ = await engine_gap(tiny_families.save(name, tmp_path))
+    assert gap < CLOSE
+    assert not differ
 
 
 def test_what_is_listed_is_measured():
@@ -156,7 +97,7 @@ def test_a_sampler_draws_what_it_would_draw_alone(name, tmp_path):
         assert sampler.sample([row], [seed], 12, 1.0)[0].ids == draw.ids
         with torch.inference_mode():
             logits = model(torch.tensor([[*row, *draw.ids]]), use_cache=False).logits[0, len(row) - 1 : -1]
-        expected = log_probabilities(logits)[range(len(draw.ids)), list(draw.ids)]
+        expected = logits.log_softmax(-1)[range(len(draw.ids)), list(draw.ids)]
         assert draw.logprobs == pytest.approx(expected.tolist(), abs=CLOSE)
 
 

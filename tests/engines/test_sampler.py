@@ -220,7 +220,7 @@ def test_who_draws(monkeypatch):
     assert sampler_name("auto", 2) == sampler_name("transformers") == "transformers"
     with pytest.raises(UsageError, match="2 are training"):
         sampler_name("vllm", 2)
-    monkeypatch.setattr(sampler.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: None)
     assert sampler_name("auto") == "transformers"
     with pytest.raises(UsageError, match="not installed"):
         sampler_name("vllm")

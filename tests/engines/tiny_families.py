@@ -34,7 +34,7 @@ NARROW = {"head_dim": 8}
 MIXED = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], **WINDOWED}
 TWICE_MIXED = {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4, **WINDOWED}
 BY_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 421}
-INDEXED = {"index_n_heads": 2, "index_head_dim": 16, "index_topk": 24}
+INDEXED = {"index_n_heads": 16, "index_head_dim": 16, "index_topk": 24}
 DELTA = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
          "linear_num_value_heads": 4, **NARROW,
          "layer_types": ["linear_attention", "full_attention", "linear_attention"]}  # fmt: skip
@@ -244,6 +244,21 @@ def build(name: str, seed: int = 0) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config_of(name)).float().eval().requires_grad_(False)
+        sharpen(model)
+    return model
+
+
+def build_classifier(name: str, seed: int = 0) -> Any:
+    """A random reward model of a family; None where transformers has none."""
+    from transformers import AutoModelForSequenceClassification
+
+    config = config_of(name)
+    if type(config) not in AutoModelForSequenceClassification._model_mapping:
+        return None
+    config.num_labels = config.get_text_config().num_labels = 1
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_config(config).float().eval().requires_grad_(False)
         sharpen(model)
     return model
 

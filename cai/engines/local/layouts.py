@@ -47,13 +47,12 @@ _LISTED: dict[Layout, str] = {
         olmoe opt persimmon phi phi3 phimoe qwen2 qwen2_moe qwen3 qwen3_moe seed_oss smollm3
         solar_open stablelm starcoder2 vaultgemma xglm youtu
     """,
-    # Some layers carry a state from token to token, and leave it as it is where padding stands.
+    # Some layers carry a state from token to token and leave it as it is where padding stands, or choose
+    # which tokens are attended to.
     Layout.PADDED: """
-        bamba falcon_h1 granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba2
+        bamba deepseek_v32 falcon_h1 glm_moe_dsa granitemoehybrid jamba kimi_linear lfm2 lfm2_moe mamba2
         nemotron_h olmo_hybrid qwen3_5_moe_text qwen3_5_text qwen3_next zamba zamba2 zaya
     """,
-    # Going on from the cache gives other logits than all tokens in one pass.
-    Layout.ANEW: "deepseek_v32 glm_moe_dsa",
 }
 LAYOUTS = {name: layout for layout, names in _LISTED.items() for name in names.split()}
 

@@ -101,8 +101,8 @@ class Actors(nn.Module):
 
     def _separate_values(self, batch: Batch) -> Tensor:
         with self._use(CRITIC), self.device.autocast:
-            backbone = _backbone(self.policy.get_base_model()) if self.lora else self.critic
-            hidden = backbone(input_ids=batch["ids"], attention_mask=batch["attention"], use_cache=False)
+            trunk = backbone(self.policy.get_base_model()) if self.lora else self.critic
+            hidden = trunk(input_ids=batch["ids"], attention_mask=batch["attention"], use_cache=False)
         return self._value(hidden.last_hidden_state[_before(batch)])
 
     def _value(self, hidden: Tensor) -> Tensor:
@@ -175,10 +175,10 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
     if shared:
         head = _fresh_head(policy, seed)
         return Actors(policy, quick(load()), None, head, device, shared=True).to(device.kind)
-    backbone, head = (
-        _reward_critic(critic_path) if critic_path else (_backbone(load()), _fresh_head(policy, seed))
+    critic, head = (
+        _reward_critic(critic_path) if critic_path else (backbone(load()), _fresh_head(policy, seed))
     )
-    return Actors(policy, quick(load()), quick(backbone), head, device, shared=False).to(device.kind)
+    return Actors(policy, quick(load()), quick(critic), head, device, shared=False).to(device.kind)
 
 
 def _with_adapters(policy: Any, config: PPOConfig, device: Device, seed: int) -> Actors:
@@ -216,12 +216,16 @@ def _reward_critic(path: str) -> tuple[Any, nn.Linear]:
     with torch.no_grad():
         head.weight.copy_(score.weight)
         head.bias.fill_(-float(getattr(model.config, "reward_center", 0.0) or 0.0))
-    return _backbone(model), head
+    return backbone(model), head
 
 
-def _backbone(model: Any) -> Any:
-    """The model without its output layer."""
-    return model.get_decoder() if model.base_model is model else model.base_model
+def backbone(model: Any) -> Any:
+    """The model without its output layer, which not every architecture calls by the name it announces."""
+    from transformers import PreTrainedModel
+
+    if model.base_model is not model:
+        return model.base_model
+    return next(child for child in model.children() if isinstance(child, PreTrainedModel))
 
 
 def _fresh_head(model: Any, seed: int) -> nn.Linear:
