@@ -36,6 +36,7 @@ _PARTS = ("reference", "rollouts")
 _MODEL_FILES = {
     *(".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"),
     *(".tiktoken", ".tokenizer", ".codes", ".bpe", ".vocab"),
+    ".spm",
 }
 # What the pipeline reads to choose rows is in the rows already; how often to save changes no weights.
 _OTHER_SETTINGS = {"save_steps", "save_minutes", "helpful_share", "helpful_prompts", "rounds", "held_out"}
