@@ -147,8 +147,6 @@ def _rollout(task: int, drawn: Draw, response: Response, scored: Scored, config:
     value, reason = scored.value, scored.reason
     if not drawn.ids:
         value, reason = None, "empty response"
-    elif not response.text and response.finish == "length":
-        value, reason = None, "cut off before the answer"
     score = value
     if score is not None:
         score -= config.length_penalty * len(drawn.ids)
