@@ -20,6 +20,7 @@ from cai.data.promptsets import PromptSets, load_prompts
 from cai.data.tables import preference_row, prompt_columns
 from cai.engines import models
 from cai.engines.backend import fingerprint
+from cai.engines.model_files import content_hash
 from cai.human.collected import IMPORTED, votes_of
 from cai.pipeline.order import LEARN
 from cai.run.folder import RunFolder
@@ -60,6 +61,7 @@ NAMES = (
     "constitution",
     "templates",
     "prompts",
+    "column",
     "limit",
     "evaluate.prompts",
     "evaluate.limit",
@@ -160,7 +162,7 @@ LINEAGE: Mapping[str, Lineage] = {
         # Not the held-out prompts, although what resembles one stays out: to evaluate on others later does
         # not unmake a policy. A whole run mixes anew in any case.
         ("votes", "earlier"),
-        _leaves("mixture", metrics=("mix/",), failures=("mix",)),
+        _leaves("mixture", metrics=("mix/", "label/agreement"), failures=("mix",)),
     ),
     "dpo": Lineage(
         ("sft", "mix"),
@@ -322,13 +324,11 @@ def _votes(asked: Asked) -> str:
 
 
 def _rewards(asked: Asked) -> str:
-    """The files that the reward's terms name: a function's source, a reward model's weights."""
+    """What the reward's terms name: a function's source, a reward model's folder."""
     terms = [*asked.config.reward, *([asked.config.gold] if asked.config.gold else [])]
     paths = [Path(term.source.rpartition(":")[0] or term.source) for term in terms]
-    found = [path for path in paths if path.is_file()]
-    for folder in (path for path in paths if path.is_dir()):
-        found += sorted(folder.glob("*.safetensors"))
-    return _files(found)
+    folders = [content_hash(path) for path in paths if path.is_dir()]
+    return digest(_files([path for path in paths if path.is_file()]), folders)
 
 
 def _earlier(asked: Asked) -> str:
