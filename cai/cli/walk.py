@@ -53,7 +53,7 @@ def finish(
     """
     from cai.cli.summary import run_summary
     from cai.pipeline import launch
-    from cai.pipeline.order import own_failures
+    from cai.pipeline.lineage import own_failures
     from cai.run.progress import for_stream
 
     try:

@@ -27,7 +27,7 @@ from cai.run.folder import RunFolder
 from cai.run.journal import digest
 from cai.run.origin import HASHED, Outputs
 from cai.values.errors import CaiError
-from cai.values.types import Prompt
+from cai.values.types import Failure, Prompt
 
 ANSWERS = ("evaluate.temperature", "evaluate.top_p", "evaluate.max_tokens")
 REWARD = ("reward", "gold")
@@ -288,6 +288,14 @@ def experiment(config: RunConfig) -> dict[str, str]:
 
 
 _PLACES = (".base_url", ".max_concurrency")
+
+
+def own_failures(failures: Iterable[Failure], steps: Iterable[str]) -> list[Failure]:
+    """The quarantined items of ``steps``, in order."""
+    exact = {name for step in steps if step in LINEAGE for name in LINEAGE[step].outputs.failures}
+    exact |= {"suite "} if "suites" in steps else set()
+    beginnings = tuple(name for name in exact if name[-1] in "- ")
+    return [f for f in failures if f.stage in exact or f.stage.startswith(beginnings)]
 
 
 def learners(method: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ the SFT model beside sampling, the policy at the end.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from cai.config.run_config import RunConfig
@@ -21,14 +21,6 @@ from cai.pipeline.steps.suites import step_suites
 from cai.pipeline.steps.train import step_best_sft, step_dpo, step_reward, step_sft
 from cai.pipeline.steps.watch import step_watch
 from cai.pipeline.steps.write_report import step_report
-from cai.values.types import Failure
-
-#: What a step calls its items in failures.jsonl, where that is not its own name; "grade-" is a beginning.
-QUARANTINED: Mapping[str, tuple[str, ...]] = {
-    "generate": ("prompts", "generate", "helpful"),
-    "grade": ("grade-",),
-    "suites": ("suite ",),
-}
 
 Step = Callable[[Run], Awaitable[None]]
 
@@ -69,14 +61,6 @@ LEARN = {
     "rloo": ("rloo",),
     "best-of-n": ("best-sample", "best-select", "best-sft", "answer-best-of-n"),
 }
-
-
-def own_failures(failures: Iterable[Failure], steps: Iterable[str]) -> list[Failure]:
-    """Those of ``failures`` that are about items of ``steps``."""
-    names = [name for step in steps for name in QUARANTINED.get(step, (step,))]
-    exact = {name for name in names if name[-1] not in "- "}
-    beginnings = tuple(set(names) - exact)
-    return [f for f in failures if f.stage in exact or f.stage.startswith(beginnings)]
 
 
 def steps_of(config: RunConfig) -> list[str]:

@@ -3,7 +3,7 @@
 Direct RLAIF (Lee et al. 2023, arXiv 2309.00267, "Direct-RLAIF"): they ask for a rating from 1 to 10 and
 take its expectation under the labeler's probabilities. Here the question is whether the response follows
 a principle, and the reward is P(Yes), normalised over "Yes" and "No": in [0, 1], and never parsed from
-text.
+text. A response that says nothing (``stages/degenerate.py``) has the lowest reward, by rule.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from cai.engines.engine import Engine
 from cai.rewards.reward import Scored
 from cai.run.journal import digest
 from cai.run.runner import run_items
+from cai.stages.degenerate import degenerate
 from cai.stages.label import probability
 from cai.values.errors import ItemError
 from cai.values.types import ChoiceRequest, Message, Response
 
 OPTIONS = ("Yes", "No")
+NOTHING_SAID = 0.0  # by rule: what says nothing follows no principle; unscored, a policy could drift into it
 _PROBE = (Message("system", "1"), Message("user", "2"), Message("assistant", "3"))
 
 
@@ -46,7 +48,7 @@ class JudgeReward:
     def fingerprint(self) -> str:
         """The labeler, the draw of principles, and what each of them is asked as (template included)."""
         asked = [(p.id, p.weight, self._question(_PROBE, p)) for p in self.constitution.principles]
-        return digest("judge", self.engine.fingerprint, self.principles, self.seed, asked)
+        return digest("judge 2", self.engine.fingerprint, self.principles, self.seed, asked)
 
     async def score(self, responses: Sequence[Response]) -> list[Scored]:
         """Raises EngineError when the labeler is broken."""
@@ -64,6 +66,8 @@ class JudgeReward:
         return draw_many(self.constitution, self.principles, self.seed, response.prompt.id)
 
     async def _score(self, response: Response) -> Scored:
+        if degenerate(response.text):
+            return Scored(NOTHING_SAID)
         try:
             return Scored(fmean([await self._follows(response, p) for p in self.drawn(response)]))
         except ItemError as error:

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from cai.cli.walk import finish
-from cai.pipeline.order import QUARANTINED, STEPS, own_failures
+from cai.pipeline.lineage import LINEAGE, own_failures
 from cai.run.folder import RunFolder
 from cai.values.types import Failure
 
@@ -63,5 +63,5 @@ def test_every_name_that_a_step_writes_is_claimed() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "record_failures":
                 written |= {leaf.value for leaf in ast.walk(node.args[0]) if isinstance(leaf, ast.Constant)}
     assert {"prompts", "mix", "label"} <= written
-    names = {name for step in STEPS for name in QUARANTINED.get(step, (step,))}
+    names = {name for lineage in LINEAGE.values() for name in lineage.outputs.failures} | {"suite "}
     assert {w for w in written if not (w in names or w.startswith(tuple(names)) or w == "answer-")} == set()

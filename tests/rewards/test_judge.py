@@ -56,6 +56,15 @@ async def test_the_mean_over_principles_by_hand() -> None:
     assert all_there_are.value == pytest.approx(0.5)
 
 
+async def test_what_says_nothing_has_the_lowest_reward_and_nobody_is_asked() -> None:
+    reward = judge([(0.0, -5000.0)])
+    scored = await reward.score(
+        [response("p", text) for text in (":", " ", "Thought process:", "Yes, gladly.")]
+    )
+    assert [s.value for s in scored] == [0.0, 0.0, 0.0, 1.0]
+    assert len(asked(reward)) == 1
+
+
 async def test_what_is_asked() -> None:
     reward = judge([(-1.0, -1.0)])
     await reward.score([response("p", "My answer.")])

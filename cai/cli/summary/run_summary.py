@@ -19,8 +19,8 @@ from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import inert, load_prompts
 from cai.pipeline.launch import check, versions
-from cai.pipeline.lineage import Asked
-from cai.pipeline.order import own_failures, steps_of
+from cai.pipeline.lineage import Asked, own_failures
+from cai.pipeline.order import steps_of
 from cai.pipeline.staleness import compare, told
 from cai.pipeline.steps.evaluate import proof
 from cai.run.folder import ROUNDS, RunFolder
