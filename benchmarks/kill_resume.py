@@ -1,21 +1,25 @@
-"""Kill a pocket run with SIGKILL again and again; is anything lost, doubled or different?
+"""Kill a pocket run, and the commands behind it, again and again; is anything lost, doubled or different?
 
     python -m benchmarks.kill_resume [--kills 20] [--limit 24] [--out runs/kill]
 
-One run goes through undisturbed. A second one is killed at random moments, every stage in turn, and
-started again each time. Then the data files, the checkpoints' weights and the metrics of the two must be
-the same bytes, no answer in the journal may have changed, and no more requests may have been asked twice
-than were in flight at the kills. Runs the transformers engine in float32.
+One run goes through undisturbed. A second one is killed at random moments, every step in turn, by SIGKILL,
+SIGTERM and SIGHUP in turn, and started again each time. So are ``cai import``, ``mix``, ``train dpo``, ``eval``
+and others over the finished run. Then the data files, the checkpoints' weights and the metrics of the two must
+be the same bytes, and no answer in the journal may have changed. Runs the transformers engine in float32.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
 import random
+import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
@@ -23,6 +27,7 @@ from pathlib import Path
 
 from cai.pipeline.order import STEPS
 
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 CONTEXT = get_context("forkserver")
 # Heavy imports happen once, in the fork server, so that each restart costs what a restart itself costs.
 CONTEXT.set_forkserver_preload(["torch", "transformers", "trl", "datasets", "cai.cli.app"])
@@ -52,17 +57,28 @@ class Plan:
         return ["run", "--constitution", "harmless", "--engine", "transformers", "--limit", str(self.limit),
                 "--run", str(self.folder), *sets]  # fmt: skip
 
+    def further(self, votes: Path) -> list[list[str]]:
+        """The commands over the finished run."""
+        run = str(self.folder)
+        return [
+            ["import", str(votes), "--to", run],
+            ["mix", run],
+            ["train", "dpo", run],
+            ["evaluate", run],
+            ["eval", run, "--suite", "winrate", "--suite", "questions", "--limit", "8"],
+            ["monitor", run],
+            ["report", run],
+        ]
 
-def start(plan: Plan, log: Path) -> BaseProcess:
-    process = CONTEXT.Process(target=_work, args=(plan.arguments, str(log)))
+
+def start(arguments: Sequence[str], log: Path) -> BaseProcess:
+    process = CONTEXT.Process(target=_work, args=(list(arguments), str(log)))
     process.start()
     return process
 
 
 def _work(arguments: list[str], log: str) -> None:
     """In the child: ``cai`` with its output in a file."""
-    import os
-
     from cai.cli.app import main
 
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -72,27 +88,46 @@ def _work(arguments: list[str], log: str) -> None:
     main()
 
 
-def finish(plan: Plan, log: Path) -> None:
-    process = start(plan, log)
+def finish(arguments: Sequence[str], log: Path) -> float:
+    """Let a command end by itself. → seconds."""
+    started = time.monotonic()
+    process = start(arguments, log)
     process.join()
     if process.exitcode not in (0, 3):
-        raise SystemExit(f"the run ended with {process.exitcode}:\n{log.read_text()[-2000:]}")
+        raise SystemExit(f"{arguments[0]} ended with {process.exitcode}:\n{log.read_text()[-2000:]}")
+    return time.monotonic() - started
 
 
-def kill_during(plan: Plan, log: Path, stage: str, delay: float) -> bool:
-    """Start, wait until ``stage`` has begun, then ``delay`` more seconds, then SIGKILL.
+def kill_during(
+    arguments: Sequence[str], log: Path, step: str | None, delay: float, with_signal: signal.Signals
+) -> bool:
+    """Start, wait until ``step`` has begun (None: at once), then ``delay`` more seconds, then the signal.
 
-    False when the run had finished first.
+    False when the command had finished first.
     """
-    process = start(plan, log)
-    marker = f"] {stage}\n"
+    process = start(arguments, log)
+    marker = f"] {step}\n" if step is not None else ""
     while process.is_alive() and not (log.exists() and marker in log.read_text()):
         time.sleep(0.005)
     process.join(delay)
     alive = process.is_alive()
-    process.kill()
+    if alive and process.pid is not None:
+        os.kill(process.pid, with_signal)
     process.join()
     return alive
+
+
+def write_votes(run: Path, file: Path) -> None:
+    """A person's votes on some of the run's pairs, as rows that ``cai import`` reads."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(run / "data" / "preferences.parquet").to_pylist()[::2]
+    votes = [
+        {"prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"], "annotator": "one"}
+        for row in rows
+        if row["chosen"] and row["rejected"]
+    ]
+    file.write_text("".join(json.dumps(vote) + "\n" for vote in votes))
 
 
 def journal_rows(folder: Path) -> dict[str, str]:
@@ -113,34 +148,49 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
 
 
-def compare(out: Path, kills: int, limit: int, seed: int = 0) -> list[str]:
-    """Everything that went wrong; empty when all is well."""
+def compare(out: Path, kills: int, limit: int, seed: int = 0, further: bool = True) -> list[str]:
+    """Everything that went wrong; empty when all is well. ``further``: kill the commands behind it too."""
     draw = random.Random(seed)
     out.mkdir(parents=True, exist_ok=True)
     calm, killed = Plan(out / "calm", limit), Plan(out / "killed", limit)
-    started = time.monotonic()
-    finish(calm, out / "calm.log")
-    mean_stage = (time.monotonic() - started) / len(STEPS)
+    mean_step = finish(calm.arguments, out / "calm.log") / len(STEPS)
     problems: list[str] = []
     order = list(STEPS)
     hit: list[str] = []
-    # Stages in their own order, some several times: a killed run must get further each time.
-    for stage in sorted((order[i % len(order)] for i in range(kills)), key=order.index):
+    # Steps in their own order, some several times: a killed run must get further each time.
+    for number, step in enumerate(sorted((order[i % len(order)] for i in range(kills)), key=order.index)):
         before = journal_rows(killed.folder)
-        if kill_during(killed, out / "killed.log", stage, draw.uniform(0, mean_stage)):
-            hit.append(stage)
+        delay, by = draw.uniform(0, mean_step), SIGNALS[number % len(SIGNALS)]
+        if kill_during(killed.arguments, out / "killed.log", step, delay, by):
+            hit.append(step)
         after = journal_rows(killed.folder)
         changed = [key for key, row in before.items() if after.get(key) != row]
         if changed:
-            problems.append(f"{len(changed)} journaled answers changed after a kill in {stage}")
-    finish(killed, out / "killed.log")
-    print(f"{len(hit)} of {kills} kills hit a living run, in: {', '.join(dict.fromkeys(hit))}")
+            problems.append(f"{len(changed)} journaled answers changed after a kill in {step}")
+    finish(killed.arguments, out / "killed.log")
+    if further:
+        hit += _kill_further(calm, killed, out, draw)
+    print(f"{len(hit)} kills hit a living run, in: {', '.join(dict.fromkeys(hit))}")
     expected, found = digests(calm.folder), digests(killed.folder)
     problems += [f"{name} differs" for name in sorted(expected.keys() | found.keys())
                  if expected.get(name) != found.get(name)]  # fmt: skip
     if journal_rows(calm.folder).keys() != journal_rows(killed.folder).keys():
         problems.append("the journals hold answers to different requests")
     return problems
+
+
+def _kill_further(calm: Plan, killed: Plan, out: Path, draw: random.Random) -> list[str]:
+    """Every command over the finished run: undisturbed there, killed once and run again here. → those hit."""
+    votes, log, hit = out / "votes.jsonl", out / "killed.log", []
+    write_votes(calm.folder, votes)
+    pairs = zip(calm.further(votes), killed.further(votes), strict=True)
+    for number, (own, others) in enumerate(pairs):
+        seconds = finish(own, out / "calm.log")
+        by = SIGNALS[number % len(SIGNALS)]
+        if kill_during(others, log, None, draw.uniform(0, seconds), by):
+            hit.append(f"cai {own[0]}")
+        finish(others, log)
+    return hit
 
 
 def main() -> int:
