@@ -53,12 +53,29 @@ def model_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if (folder / "adapter_config.json").is_file():
+            raise UsageError(_merge_first(folder)) from None
         raise UsageError(
             f"{folder} is not a model: it has no config.json. Give a folder written by save_pretrained."
         ) from None
     except (ValueError, OSError) as error:
         raise UsageError(f"{folder / 'config.json'} cannot be read: {error}") from error
     return config
+
+
+def _merge_first(adapter: Path) -> str:
+    """What to do with the folder of a LoRA adapter, which is no model by itself."""
+    try:
+        found = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        base = str(found.get("base_model_name_or_path") or "its base model")
+    except (OSError, ValueError, AttributeError):
+        base = "its base model"
+    return (
+        f"{adapter} is a LoRA adapter of {base}, not a model (in a checkpoint of cai's own, the folder above "
+        'it is the merged model). Merge it and name the merged folder: python -c "from peft import '
+        f"AutoPeftModelForCausalLM as M; M.from_pretrained('{adapter}').merge_and_unload()"
+        f".save_pretrained('{adapter}-merged')\", and copy the base model's tokenizer files into it."
+    )
 
 
 def context_length(folder: Path, max_model_len: int | None = None) -> int:
