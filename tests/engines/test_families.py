@@ -61,6 +61,19 @@ async def test_answers_in_a_batch_are_those_of_the_request_alone(name, tmp_path,
     assert not differ
 
 
+@pytest.mark.parametrize("border", [44, 55, 64])
+def test_rotary_angles_that_change_beyond_a_length_change_row_by_row(border):
+    """Rows of both kinds in one batch, and rows that pass the border while they grow."""
+    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4, "rope_theta": 1e4}
+    with tiny_families.changed("phi3", rope_parameters=rope, original_max_position_embeddings=border):
+        model = CausalModel(tiny_families.build("phi3"))
+    with torch.inference_mode():
+        row = torch.tensor([UNLIKE[4]])
+        assert (model.model(row[:, :border]).logits - model.model(row).logits[:, :border]).abs().max() > 0.1
+        assert logits_gap(model, ALIKE) < CLOSE
+        assert logits_gap(model, UNLIKE) < CLOSE
+
+
 def test_what_is_listed_is_measured():
     assert set(LAYOUTS) <= {kind for kind, _ in FAMILIES.values()}
 

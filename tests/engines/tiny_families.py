@@ -7,6 +7,8 @@ memory instead of positions in the text shows. ``NOT_BUILT`` says what is left o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -232,6 +234,17 @@ def config_of(name: str) -> Any:
     return AutoConfig.for_model(
         model_type, **{key: value for key, value in settings.items() if value is not None}
     )
+
+
+@contextmanager
+def changed(name: str, **settings: Any) -> Iterator[None]:
+    """A family with other settings, for a while."""
+    before = FAMILIES[name]
+    FAMILIES[name] = (before[0], before[1] | settings)
+    try:
+        yield
+    finally:
+        FAMILIES[name] = before
 
 
 def build(name: str, seed: int = 0) -> Any:

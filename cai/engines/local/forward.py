@@ -2,7 +2,8 @@
 
 Where a model may pad, padding stands on the left of a row and nowhere else: windows, chunks and ALiBi count
 places in memory, and inside a row those would then not be its positions. ``layouts.py`` says which
-architectures may; the rows of others are run in groups of one length.
+architectures may; the rows of others are run in groups of one length, and so are rows beyond the length at
+which a model's rotary angles change.
 
 Dimensions: B rows, T tokens (P of a shared beginning, S after it), V vocabulary, K positions kept.
 """
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cai.engines.local.layouts import Layout, arguments, cache_argument, layout_of
+from cai.engines.local.layouts import Layout, arguments, cache_argument, layout_of, rotary_border
 
 SHARED_MINIMUM = 16  # shorter shared beginnings are not worth a forward pass of their own
 
@@ -28,9 +29,19 @@ class Group:
 
     rows: Tensor  # (B,) their places in the batch
     cache: Any  # transformers' Cache; None where every step runs all tokens anew
-    ids: Tensor | None  # (B, T) all tokens, where there is no cache
+    texts: list[list[int]] | None  # the rows' tokens, where they may have to be run again
     mask: Tensor | None  # (B, T) int64, 0 where padding stands; None where none does
     lengths: Tensor  # (B,) tokens of each row
+
+    def keep(self, inside: Tensor) -> None:
+        """Keep only these rows of the group (K,)."""
+        if len(inside) == len(self.rows):
+            return
+        if self.cache is not None:
+            self.cache.reorder_cache(inside)  # which also takes fewer rows, in every kind of layer
+        self.rows, self.lengths = self.rows[inside], self.lengths[inside]
+        self.texts = None if self.texts is None else [self.texts[row] for row in inside.tolist()]
+        self.mask = None if self.mask is None else self.mask[inside]
 
 
 @dataclass(slots=True)
@@ -41,20 +52,10 @@ class State:
 
     def keep(self, rows: Tensor) -> None:
         """Keep only the rows with these places (K,), ascending; they are then the places 0 … K-1."""
-        kept = []
         for group in self.groups:
-            among = torch.isin(group.rows, rows)
-            if not among.any():
-                continue
-            inside = among.nonzero().flatten()
-            if group.cache is not None and len(inside) < len(among):
-                group.cache.reorder_cache(inside)  # which also takes fewer rows, in every kind of layer
-            group.rows = torch.searchsorted(rows, group.rows[inside])
-            group.lengths = group.lengths[inside]
-            group.ids = None if group.ids is None else group.ids[inside]
-            group.mask = None if group.mask is None else group.mask[inside]
-            kept.append(group)
-        self.groups = kept
+            group.keep(torch.isin(group.rows, rows).nonzero().flatten())
+            group.rows = torch.searchsorted(rows, group.rows)
+        self.groups = [group for group in self.groups if len(group.rows)]
 
 
 class CausalModel:
@@ -67,6 +68,7 @@ class CausalModel:
         self.layout = layout_of(model) if layout is None else layout
         self._takes = arguments(model)
         self._cache_name = cache_argument(self._takes)
+        self._border = rotary_border(model.config)
 
     def prompts(self, rows: Sequence[Sequence[int]], keep: int = 1) -> tuple[Tensor, State]:
         """Run ``rows`` of token ids (ragged) and keep the logits of the last ``keep`` positions.
@@ -76,19 +78,31 @@ class CausalModel:
         Returns:
             logits (B, K, V) with K = ``keep``; the state to go on from.
         """
-        if self.layout.pads:
-            logits, group = self._padded(rows, keep)
-            return logits, State([group])
-        places: dict[int, list[int]] = defaultdict(list)
+        some: dict[int, list[int]] = defaultdict(list)  # places of the rows that go together
         for place, row in enumerate(rows):
-            places[len(row)].append(place)
-        parts, groups = zip(*(self._equal(rows, some, keep) for some in places.values()), strict=True)
-        return self._in_order(parts, groups), State(list(groups))
+            padded = self.layout.pads and not self._beyond(len(row))
+            some[0 if padded else len(row)].append(place)
+        parts, groups = [], []
+        for length, places in some.items():
+            run = self._equal if length else self._padded
+            logits, group = run([rows[place] for place in places], places, keep)
+            parts.append(logits)
+            groups.append(group)
+        return self._in_order(parts, groups), State(groups)
 
     def step(self, tokens: Tensor, state: State) -> Tensor:
         """Append ``tokens`` (B,) to the batch and return the logits (B, V) after them."""
-        parts = [self._step(tokens[group.rows][:, None], group) for group in state.groups]
-        return self._in_order(parts, state.groups)[:, -1]
+        parts, groups = [], []
+        for group in state.groups:
+            over = self._over(tokens, group)
+            if over is not None:
+                parts.append(over[0])
+                groups.append(over[1])
+            if len(group.rows):
+                parts.append(self._step(tokens[group.rows][:, None], group))
+                groups.append(group)
+        state.groups = groups
+        return self._in_order(parts, groups)[:, -1]
 
     def alone(self, row: Sequence[int], keep: int = 1) -> Tensor:
         """Logits (K, V) of one row's last ``keep`` positions, run without batch, padding or cache.
@@ -100,8 +114,10 @@ class CausalModel:
 
     # --- with padding -------------------------------------------------------------------
 
-    def _padded(self, rows: Sequence[Sequence[int]], keep: int) -> tuple[Tensor, Group]:
-        """One group, every row against the right edge.
+    def _padded(
+        self, rows: Sequence[Sequence[int]], places: Sequence[int], keep: int
+    ) -> tuple[Tensor, Group]:
+        """Logits (B, K, V) and the group of rows that lie against the right edge.
 
         After a shared beginning of P tokens the rows differ in length. Each is then cut S tokens before its
         end, S being the longest rest: what lies before the cut is in the beginning and comes from the cache,
@@ -119,8 +135,7 @@ class CausalModel:
         positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
         more = {"attention_mask": mask, "position_ids": positions[:, shared:]}
         logits = self._logits(ids[:, shared:], cache, keep, **more)
-        everything = torch.arange(len(rows), device=self.device)
-        return logits, Group(everything, cache, None, mask, mask.sum(dim=1))
+        return logits, self._group(rows, places, cache, mask)
 
     def _beginning(self, ids: Tensor) -> Any:
         """The cache after ids (1, P), in which every layer holds all P places, windowed ones too."""
@@ -152,28 +167,57 @@ class CausalModel:
 
     # --- without padding ----------------------------------------------------------------
 
-    def _equal(self, rows: Sequence[Sequence[int]], some: Sequence[int], keep: int) -> tuple[Tensor, Group]:
-        """The group of the rows with the places ``some``, all of one length, and its logits (B, K, V)."""
-        ids = torch.tensor([list(rows[place]) for place in some], device=self.device)
+    def _equal(self, rows: Sequence[Sequence[int]], places: Sequence[int], keep: int) -> tuple[Tensor, Group]:
+        """Logits (B, K, V) and the group of rows that are of one length."""
         cache = self._new_cache() if self.layout.caches else None
-        logits = self._logits(ids, cache, keep)
-        lengths = torch.full((len(some),), ids.shape[1], device=self.device)
-        places = torch.tensor(some, device=self.device)
-        return logits, Group(places, cache, None if self.layout.caches else ids, None, lengths)
+        logits = self._logits(torch.tensor(list(map(list, rows)), device=self.device), cache, keep)
+        return logits, self._group(rows, places, cache, None)
 
     # --- both ---------------------------------------------------------------------------
 
+    def _group(
+        self, rows: Sequence[Sequence[int]], places: Sequence[int], cache: Any, mask: Tensor | None
+    ) -> Group:
+        again = cache is None or self._border is not None
+        texts = list(map(list, rows)) if again else None
+        lengths = torch.tensor(list(map(len, rows)), device=self.device)
+        return Group(torch.tensor(places, device=self.device), cache, texts, mask, lengths)
+
+    def _beyond(self, length: int) -> bool:
+        return self._border is not None and length > self._border
+
     def _step(self, tokens: Tensor, group: Group) -> Tensor:
         """Logits (B, 1, V) after one more token of each row of a group, (B, 1)."""
-        if group.ids is not None:
-            group.ids = torch.cat([group.ids, tokens], dim=1)
-            return self._logits(group.ids, None, 1)
+        if group.texts is not None:
+            for text, token in zip(group.texts, tokens[:, 0].tolist(), strict=True):
+                text.append(token)
         more = {"position_ids": group.lengths[:, None]}
+        group.lengths = group.lengths + 1
+        if group.cache is None:
+            return self._logits(torch.tensor(group.texts, device=self.device), None, 1)
         if group.mask is not None:
             group.mask = torch.cat([group.mask, group.mask.new_ones(len(tokens), 1)], dim=1)
             more["attention_mask"] = group.mask
-        group.lengths = group.lengths + 1
         return self._logits(tokens, group.cache, 1, **more)
+
+    def _over(self, tokens: Tensor, group: Group) -> tuple[Tensor, Group] | None:
+        """Logits (B, 1, V) and the new group of the rows that pass the border with their next tokens.
+
+        All their tokens are run anew: those in the cache were turned by other angles. They leave ``group``.
+        """
+        if self._border is None or group.texts is None:
+            return None
+        over = group.lengths == self._border
+        inside = over.nonzero().flatten()
+        if not len(inside):
+            return None
+        places = group.rows[inside].tolist()
+        rows = [
+            [*group.texts[row], int(tokens[place])]
+            for row, place in zip(inside.tolist(), places, strict=True)
+        ]
+        group.keep((~over).nonzero().flatten())
+        return self._equal(rows, places, 1)
 
     def _new_cache(self) -> Any:
         from transformers import DynamicCache

@@ -66,6 +66,17 @@ def layout_of(model: Any) -> Layout:
     return known or (Layout.EQUAL if _keeps_a_cache(model) else Layout.ANEW)
 
 
+def rotary_border(config: Any) -> int | None:
+    """The length in tokens beyond which a model turns all positions by other angles; None without one.
+
+    transformers does so for a whole batch as soon as its longest row is beyond: such rows have to go apart.
+    """
+    settings = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    parts = [part for part in (settings, *settings.values()) if isinstance(part, dict)]
+    borders = [p["original_max_position_embeddings"] for p in parts if p.get("rope_type") == "longrope"]
+    return min(borders, default=None)
+
+
 def cache_argument(names: frozenset[str]) -> str | None:
     """What a forward method with arguments of these names calls transformers' ``Cache``."""
     return next((name for name in ("past_key_values", "cache_params") if name in names), None)
