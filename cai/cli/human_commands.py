@@ -26,12 +26,25 @@ def import_(
     source: Annotated[
         str | None, typer.Option(help="Who voted, where nobody is named; ai:NAME for a model.")
     ] = None,
+    coding: Annotated[
+        str | None, typer.Option(help="What verdicts mean: 0=a,1=b (a, b, tie or both_bad).")
+    ] = None,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="Pairs of a row with many answers, at most.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of the file, where it is guessed wrong.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a table: comma, semicolon, tab, ...")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace the votes that are there, not add to them.")
+    ] = False,
     summary: Annotated[
         bool, typer.Option("--summary", help="The file's own summary instead of each annotator.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Human feedback from other tools' files. Every row is taken, or rejected with a reason."""
+    from cai.data.dialect import manner
+    from cai.data.verdicts import parse_coding
     from cai.human.exchange.formats.table import parse_columns
     from cai.human.exchange.import_report import describe
     from cai.human.exchange.importing import import_votes
@@ -39,7 +52,10 @@ def import_(
 
     said = parse_source(source) if source else None
     mapping = parse_columns(columns) if columns else {}
-    report = import_votes(spec, to, Options(format, question, not summary, mapping, said))
+    codes = parse_coding(coding) if coding else {}
+    written = manner(encoding, delimiter)
+    options = Options(format, question, not summary, mapping, said, codes, pairs, written)
+    report = import_votes(spec, to, options, replace)
     _tell(report, describe(report), json)
     if report.failures:
         raise typer.Exit(3)

@@ -34,7 +34,9 @@ class ModelConfig(Section):
     name: str = Field("pocket", description="'pocket', a folder, or a Hugging Face model name")
     engine: EngineName = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    revision: str | None = Field(None, description="branch, tag or commit on the hub")
+    revision: str | None = Field(
+        None, description="branch, tag or commit on the hub; on a server: any word that tells namesakes apart"
+    )
     base_url: str | None = Field(None, description="OpenAI-compatible server; default OPENAI_BASE_URL")
     max_concurrency: Positive | None = Field(
         None, description="requests in flight at once; null: 64 to a server, 1024 to a model in this process"
@@ -223,6 +225,7 @@ class RunConfig(Section):
     critic: Model | None = Field(None, description="default: the base model")
     labeler: Model | None = Field(None, description="default: the critic")
     prompts: str | None = Field(None, description="jsonl, csv, parquet or a dataset name; pocket has its own")
+    column: str | None = Field(None, description="the column of prompts that holds them; null: found out")
     templates: str | None = Field(None, description="folder whose *.jinja files replace the shipped ones")
     limit: Positive | None = Field(None, description="use only the first N prompts")
     seed: int = 0

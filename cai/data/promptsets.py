@@ -24,6 +24,7 @@ class PromptSets:
     """What a run reads. ``failures`` are rows that could not be used.
 
     ``duplicates`` counts rows of the run's own prompts that repeat an earlier one: they are asked once.
+    ``notes`` say how their file was read: its encoding, its delimiter.
     """
 
     train: list[Prompt]
@@ -31,6 +32,7 @@ class PromptSets:
     held_out: list[Prompt]
     failures: list[Failure]
     duplicates: int
+    notes: tuple[str, ...] = ()
 
 
 def load_prompts(config: RunConfig) -> PromptSets:
@@ -41,7 +43,7 @@ def load_prompts(config: RunConfig) -> PromptSets:
     """
     named = config.evaluate.prompts
     # Read past the limit when prompts must also be held out, so that --limit N trains on N.
-    own = _read(require_prompts(config), None if named is None else config.limit)
+    own = _read(require_prompts(config), None if named is None else config.limit, config.column)
     prompts, failures = own.prompts, own.failures
     held_out: list[Prompt] = []
     if named is None:
@@ -55,7 +57,7 @@ def load_prompts(config: RunConfig) -> PromptSets:
         helpful = _beside(own, config.sft.helpful_prompts, config.limit)
     if not prompts:
         raise UsageError(f"{config.prompts}: no usable prompt in it ({len(failures)} rows rejected)")
-    return PromptSets(prompts, helpful, held_out, failures, own.duplicates)
+    return PromptSets(prompts, helpful, held_out, failures, own.duplicates, tuple(own.notes))
 
 
 def require_prompts(config: RunConfig) -> str:
@@ -81,7 +83,7 @@ def check_prompts(config: RunConfig) -> None:
     helpful = config.sft.helpful_prompts if config.sft.helpful_share > 0 else None
     for spec in (require_prompts(config), config.evaluate.prompts, helpful):
         if spec is not None:
-            _read(spec, 1)
+            _read(spec, 1, config.column if spec == config.prompts else None)
 
 
 def inert(config: RunConfig) -> list[str]:
@@ -101,8 +103,8 @@ def _held_out(prompt: Prompt) -> bool:
     return int(digest("held out", prompt.id)[:8], 16) / 2**32 < _HELD_OUT_SHARE
 
 
-def _read(spec: str, limit: int | None) -> Reading:
-    return read(_resolve(spec), limit)
+def _read(spec: str, limit: int | None, column: str | None = None) -> Reading:
+    return read(_resolve(spec), limit, column)
 
 
 def _beside(own: Reading, spec: str, limit: int | None) -> list[Prompt]:

@@ -1,4 +1,10 @@
-"""Rows of what ``rows.py`` reads, and of spreadsheets, dataset folders and configurations of hub datasets.
+"""The one reader of rows: what ``rows.py`` reads, spreadsheets, dataset folders, configurations of datasets.
+
+    rows = read_rows("votes.csv")
+    for number, row in rows: ...
+    rows.notes                      # what was found out: encoding, delimiter
+
+``cai import``, prompts, suites' files and the mixture read through it, so that a file is the same everywhere.
 
 Line-based files, parquet and spreadsheets are read a piece at a time. A ``.json`` file is one value and is
 held whole.
@@ -9,11 +15,12 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from cai.data import rows
+from cai.data.dialect import Manner
 from cai.data.rows import Row, Unreadable
 from cai.values.errors import FileError, Problem, UsageError
 
@@ -22,11 +29,38 @@ _CONFIGURED = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)@(?P<config>[\w.-]+)(?::(?P<
 _FOLDER = re.compile(r"(?P<folder>.+?)(?::(?P<split>[\w-]+))?")
 
 
-def read_rows(spec: str) -> Iterator[Row]:
+class Rows(Iterator[Row]):
+    """Rows, one at a time, and in ``notes`` what was found out about the file once the first was read."""
+
+    def __init__(self, spec: str, said: Manner) -> None:
+        self.notes: list[str] = []
+        self._rows = _rows(spec, said, self.notes)
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
+
+def read_rows(spec: str, said: Manner | None = None) -> Rows:
     """The rows of a file, of a dataset folder ``path[:split]`` or of ``org/name[@configuration][:split]``.
 
-    The split is "train" if none is named. Raises FileError or UsageError, as ``rows.read_rows`` does.
+    The split is "train" if none is named. Reading the first row raises FileError or UsageError, as
+    ``rows.read_rows`` does.
     """
+    return Rows(spec, said or Manner())
+
+
+def folded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with the names of its columns in small letters and without spaces around them.
+
+    Two names that differ in nothing else stay as they are.
+    """
+    plain = [str(name).strip().casefold() for name in row]
+    if list(row) == plain or len(set(plain)) < len(plain):
+        return row
+    return dict(zip(plain, row.values(), strict=True))
+
+
+def _rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     path = Path(spec).expanduser()
     match = _FOLDER.fullmatch(str(path))
     if path.suffix.lower() == ".xlsx":
@@ -38,7 +72,7 @@ def read_rows(spec: str) -> Iterator[Row]:
     elif not path.exists() and (hub := _CONFIGURED.fullmatch(spec)):
         yield from _hub_rows(hub["name"], hub["config"], hub["split"] or "train")
     else:
-        yield from rows.read_rows(spec)
+        yield from rows.read_rows(spec, said, notes)
 
 
 def _sheet_rows(path: Path, spec: str) -> Iterator[Row]:

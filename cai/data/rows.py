@@ -1,29 +1,34 @@
 """Rows of jsonl, json, csv, tsv, txt and parquet files and of hub datasets, one at a time.
 
 A row that cannot be read is an ``Unreadable`` in its place and the reading goes on; only a file that
-cannot be opened at all is an error. What a row means is ``sources.py``'s business.
+cannot be opened at all is an error. What a row means is ``asked.py``'s and ``chosen.py``'s business.
+``reading.py`` is the door: it knows spreadsheets and folders too.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import logging
 import re
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from cai.data.dialect import Manner, delimiter_of, open_text
 from cai.values.errors import FileError, Problem, UsageError
 from cai.values.words import did_you_mean
 
 MAX_LINE = 8 << 20  # characters of one line; nothing that long is a prompt
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet")
+FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.\[\]%:-]*?))?(?::(?P<column>\w+))?")
 
+_TEXTS = (".csv", ".tsv", ".txt")  # kinds of files that need not be UTF-8
 _OWN_FORM = ("chosen", "turns")  # columns that do not hold a prompt as it is
 
 
@@ -38,15 +43,18 @@ class Unreadable:
 Row = tuple[int, Mapping[str, Any] | Unreadable]
 
 
-def read_rows(spec: str) -> Iterator[Row]:
+def read_rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     """The rows of a file, or of a dataset ``org/name[:split][:column]`` (split "train" if not given).
 
-    Raises FileError for a file that is missing, empty of columns or of an unknown kind, and UsageError
-    for a dataset that cannot be had.
+    What was found out about the file (its encoding, its delimiter) is told to ``notes``.
+
+    Raises:
+        FileError: the file is missing, of an unknown kind or cannot be read, or two columns have one name.
+        UsageError: the dataset cannot be had.
     """
     path = Path(spec).expanduser()
     if path.exists():
-        yield from _file_rows(path, spec)
+        yield from _file_rows(path, spec, said, notes)
     elif (name := _DATASET.fullmatch(spec)) and _suffix(path) not in FORMATS:
         yield from _dataset_rows(name["name"], name["split"] or "train", name["column"])
     else:
@@ -65,7 +73,7 @@ def _neighbour(path: Path) -> str:
         return ""
 
 
-def _file_rows(path: Path, spec: str) -> Iterator[Row]:
+def _file_rows(path: Path, spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     suffix = _suffix(path)
     if path.is_dir():
         raise FileError([Problem(spec, "this is a folder; name a file in it")])
@@ -75,25 +83,17 @@ def _file_rows(path: Path, spec: str) -> Iterator[Row]:
     if suffix not in FORMATS:
         raise FileError([Problem(spec, f"unknown kind of file; known are {', '.join(FORMATS)}, also as .gz")])
     try:
-        with _open(path) as stream:
-            if suffix == ".jsonl":
+        with open_text(path, said, suffix in _TEXTS, notes) as stream:
+            if suffix in (".jsonl", ".ndjson"):
                 yield from _json_lines(stream)
             elif suffix == ".json":
                 yield from _json_array(stream, spec)
             elif suffix == ".txt":
                 yield from _text_lines(stream)
             else:
-                yield from _table(stream, "\t" if suffix == ".tsv" else ",")
-    except (OSError, EOFError) as error:
+                yield from _table(stream, spec, "\t" if suffix == ".tsv" else ",", said, notes)
+    except (OSError, EOFError, UnicodeError, zlib.error) as error:
         raise FileError([Problem(spec, f"cannot be read: {error}")]) from None
-
-
-def _open(path: Path) -> TextIO:
-    # Bytes that are not UTF-8 come through as lone surrogates, so that they spoil one row, not the file.
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", **options)  # type: ignore[call-overload,no-any-return]
-    return path.open("r", **options)  # type: ignore[call-overload,no-any-return]
 
 
 def _lines(stream: TextIO) -> Iterator[tuple[int, str | Unreadable]]:
@@ -142,9 +142,11 @@ def _text_lines(stream: TextIO) -> Iterator[Row]:
         yield number, line if isinstance(line, Unreadable) else {"prompt": line}
 
 
-def _table(stream: TextIO, delimiter: str) -> Iterator[Row]:
+def _table(stream: TextIO, spec: str, usual: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     csv.field_size_limit(MAX_LINE)  # the limit is global to the process; cai reads tables only here
-    reader = csv.reader(stream, delimiter=delimiter, strict=True)
+    lines = iter(stream)
+    delimiter, read = delimiter_of(lines, usual, said, notes)
+    reader = csv.reader(chain(read, lines), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     number = 0
     while True:
@@ -160,6 +162,8 @@ def _table(stream: TextIO, delimiter: str) -> Iterator[Row]:
             continue
         if header is None:
             header = [cell.strip() for cell in cells]
+            if twice := [name for name, count in Counter(header).items() if name and count > 1]:
+                raise FileError([Problem(spec, f"the column '{twice[0]}' is there twice; rename one")])
             continue
         number += 1
         if len(cells) > len(header):

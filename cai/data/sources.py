@@ -1,9 +1,9 @@
 """Prompts from files and datasets; rows that cannot be used are failures with a number and a reason.
 
-Columns that are understood, first match wins: ``prompt`` (text or a list of turns), ``messages``,
-``chosen`` (a dialogue or a list of turns: all but the last answer), ``turns`` (the first), ``question``,
-``instruction`` (with ``input``), ``text``; besides ``id`` and ``tags``. A row without an id gets one from
-its content, so that to insert or remove a row changes no other id.
+The prompt of a row is what ``asked.py`` finds in it, in any of the forms that people have; else what stands
+before the last answer of ``chosen`` (a dialogue or a list of turns), the first of ``turns``, or ``text``. A
+column may be named instead. Besides, ``id`` and ``tags`` are read. A row without an id gets one from its
+content, so that to insert or remove a row changes no other id.
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cai.chat.dialogue import is_dialogue, parse_dialogue
-from cai.data.rows import Unreadable, read_rows
+from cai.data.asked import NAMES, asked
+from cai.data.markers import marked
+from cai.data.reading import folded, read_rows
+from cai.data.rows import Unreadable
+from cai.data.texts import tidy
+from cai.data.turns import conversation, listed, prompt, spelt
 from cai.values.errors import FileError, ItemError, Problem
 from cai.values.types import Conversation, Failure, Message, Prompt, as_messages
-from cai.values.words import excerpt
+from cai.values.words import did_you_mean, excerpt
 
 MAX_CHARS = 200_000
 STAGE = "prompts"
@@ -26,11 +31,15 @@ STAGE = "prompts"
 
 @dataclass(slots=True)
 class Reading:
-    """What a source held. ``duplicates`` counts rows that repeat an earlier conversation exactly."""
+    """What a source held. ``duplicates`` counts rows that repeat an earlier conversation (``texts.tidy``).
+
+    ``notes`` say how the file was read: its encoding, its delimiter.
+    """
 
     prompts: list[Prompt] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     duplicates: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def read_prompts(spec: str, limit: int | None = None) -> tuple[list[Prompt], list[Failure]]:
@@ -42,18 +51,22 @@ def read_prompts(spec: str, limit: int | None = None) -> tuple[list[Prompt], lis
     return reading.prompts, reading.failures
 
 
-def read(spec: str, limit: int | None = None) -> Reading:
-    """As ``read_prompts``, with the number of duplicates. Stops reading at the limit."""
-    reading = Reading()
+def read(spec: str, limit: int | None = None, column: str | None = None) -> Reading:
+    """As ``read_prompts``, with the number of duplicates. Stops reading at the limit.
+
+    ``column`` holds the prompts, whatever it is called.
+    """
+    rows = read_rows(spec)
+    reading = Reading(notes=rows.notes)
     rows_of: dict[str, int] = {}
     seen: set[str] = set()
-    for number, row in read_rows(spec):
+    for number, row in rows:
         if limit is not None and len(reading.prompts) >= limit:
             break
         try:
             if isinstance(row, Unreadable):
                 raise ItemError("unreadable row", row.reason)
-            prompt, content = _prompt(row)
+            prompt, content = _prompt(row, column)
             if content in seen:
                 reading.duplicates += 1
                 continue
@@ -78,10 +91,10 @@ def _nothing(spec: str, failures: Sequence[Failure]) -> Problem:
     return Problem(spec, f"no usable prompt in {len(failures)} rows; {first.item}: {why}")
 
 
-def _prompt(row: Mapping[str, Any]) -> tuple[Prompt, str]:
-    """The prompt of a row, and the hash of its conversation."""
-    by_name = {str(name).strip().casefold(): value for name, value in row.items() if name is not None}
-    messages = _conversation(by_name)
+def _prompt(row: Mapping[str, Any], column: str | None) -> tuple[Prompt, str]:
+    """The prompt of a row, and what it has in common with rows that repeat it."""
+    by_name = {str(name): value for name, value in folded(row).items() if name is not None}
+    messages = _conversation(by_name if column is None else _named(by_name, column))
     size = sum(len(turn.content) for turn in messages)
     if size > MAX_CHARS:
         raise ItemError("too long", f"{size:,} characters; the limit is {MAX_CHARS:,}")
@@ -91,9 +104,29 @@ def _prompt(row: Mapping[str, Any]) -> tuple[Prompt, str]:
         _require_text(turn.content)
     if messages[-1].role != "user":
         raise ItemError("no question", f"the last turn is the {messages[-1].role}'s; it must be the user's")
-    content = hashlib.sha256(json.dumps(as_messages(messages)).encode()).hexdigest()
+    turns = as_messages(messages)
     given = _id(by_name.get("id"))
-    return Prompt(given or f"p-{content[:16]}", messages, _tags(by_name.get("tags"))), content
+    same = _digest([turn | {"content": tidy(turn["content"])} for turn in turns])
+    return Prompt(given or f"p-{_digest(turns)[:16]}", messages, _tags(by_name.get("tags"))), same
+
+
+def _digest(turns: list[dict[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(turns).encode()).hexdigest()
+
+
+def _named(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
+    """The row with the column that the user named in the place of all others that could hold a prompt."""
+    name = column if column in row else column.strip().casefold()
+    if name not in row:
+        raise ItemError(
+            "missing column", f"no '{column}' among {excerpt(', '.join(row), 80)}{did_you_mean(name, row)}"
+        )
+    if row[name] in (None, ""):
+        raise ItemError("empty prompt", f"column '{column}' is empty")
+    kept = {other: cell for other, cell in row.items() if other in ("id", "tags")}
+    return kept | {
+        name if name in _OTHERS else "messages" if isinstance(spelt(row[name]), list) else "prompt": row[name]
+    }
 
 
 def _require_text(text: str) -> None:
@@ -104,70 +137,49 @@ def _require_text(text: str) -> None:
 
 
 def _conversation(row: Mapping[str, Any]) -> Conversation:
-    for column, interpret in _COLUMNS.items():
+    if row.get("parent_id") not in (None, "") and "role" in row:
+        raise ItemError("not a first message", "it follows another, which is not in its row")
+    found = asked(row)
+    if found is not None:
+        return found
+    for column, interpret in _OTHERS.items():
         # A table may have several of these columns and leave some of them empty in a row.
         if row.get(column) not in (None, ""):
-            return interpret(row[column], row)
-    for column in _COLUMNS:
+            return interpret(row[column])
+    known = (*NAMES, *_OTHERS)
+    for column in known:
         if column in row:
             raise ItemError("empty prompt", f"column '{column}' is empty")
-    columns = excerpt(", ".join(row), 80)
-    raise ItemError("no prompt", f"none of the columns {', '.join(_COLUMNS)}; there are {columns or 'none'}")
+    columns = excerpt(", ".join(row), 80) or "none"
+    raise ItemError("no prompt", f"no column of prompts (--column names one) among {columns}")
 
 
-def _text_or_turns(value: Any, row: Mapping[str, Any]) -> Conversation:
+def _before_last_answer(value: Any) -> Conversation:
+    value = spelt(value)
     if isinstance(value, str):
-        return parse_dialogue(value) if is_dialogue(value) else (Message("user", value),)
-    return _turns(value)
-
-
-def _turns(value: Any) -> Conversation:
-    if not isinstance(value, list) or not value:
-        raise ItemError("not text", f"a prompt is text or a list of turns, not {excerpt(ascii(value), 40)}")
-    turns = []
-    for index, turn in enumerate(value, 1):
-        if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), str):
-            raise ItemError("not a turn", f"turn {index} must have a 'role' and a text 'content'")
-        role = turn.get("role")
-        if role not in ("system", "user", "assistant") or (role == "system" and index > 1):
-            raise ItemError("not a turn", f"turn {index} has the role {excerpt(ascii(role), 30)}")
-        turns.append(Message(role, turn["content"]))
-    return tuple(turns)
-
-
-def _before_last_answer(value: Any, row: Mapping[str, Any]) -> Conversation:
-    turns = parse_dialogue(value) if isinstance(value, str) else _turns(value)
+        turns = parse_dialogue(value) if is_dialogue(value) else marked(value) or parse_dialogue(value)
+    else:
+        turns = conversation(value, "'chosen'")
     if turns[-1].role != "assistant" or len(turns) < 2:
         raise ItemError("no answer", "'chosen' must end with the assistant's turn")
     return turns[:-1]
 
 
-def _first_turn(value: Any, row: Mapping[str, Any]) -> Conversation:
+def _first_turn(value: Any) -> Conversation:
+    value = listed(value)
     if not isinstance(value, list) or not value or not isinstance(value[0], str):
         raise ItemError("not text", "'turns' must be a list of texts")
     return (Message("user", value[0]),)
 
 
-def _plain(value: Any, row: Mapping[str, Any]) -> Conversation:
-    if not isinstance(value, str):
-        raise ItemError("not text", f"a prompt is text, not {excerpt(ascii(value), 40)}")
-    return (Message("user", value),)
+def _text(value: Any) -> Conversation:
+    return prompt(value, "'text'")
 
 
-def _instruction(value: Any, row: Mapping[str, Any]) -> Conversation:
-    (turn,) = _plain(value, row)
-    extra = row.get("input")
-    return (Message("user", f"{turn.content}\n\n{extra}"),) if isinstance(extra, str) and extra else (turn,)
-
-
-_COLUMNS: Mapping[str, Callable[[Any, Mapping[str, Any]], Conversation]] = {
-    "prompt": _text_or_turns,
-    "messages": _text_or_turns,
+_OTHERS: Mapping[str, Callable[[Any], Conversation]] = {
     "chosen": _before_last_answer,
     "turns": _first_turn,
-    "question": _plain,
-    "instruction": _instruction,
-    "text": _text_or_turns,
+    "text": _text,
 }
 
 

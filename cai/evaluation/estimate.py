@@ -15,6 +15,7 @@ from pathlib import Path
 from cai.config.run_config import RunConfig
 from cai.constitution.load import Constitution, load_constitution
 from cai.constitution.templates import Templates
+from cai.data.chosen import spread
 from cai.data.reading import read_rows
 from cai.data.sources import read_prompts
 from cai.evaluation.catalogue import Wanted
@@ -117,7 +118,8 @@ def _items(name: str, data: str, most: int | None) -> int:
 
         listed = examples(Path(data).expanduser())
         return _cut(sum(1 for _ in read_rows(data)) if listed is None else len(listed), most)
-    return _cut(sum(1 for _ in read_rows(data)), most)
+    rows = (row for _, row in read_rows(data))
+    return _cut(sum(len(spread(row)) if isinstance(row, Mapping) else 1 for row in rows), most)
 
 
 def _answers_prompts(data: str | None) -> bool:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from cai.data.reading import read_rows
+from cai.data.reading import folded, read_rows
 from cai.evaluation.bench import Bench
 from cai.values.errors import ItemError, UsageError
 from cai.values.types import Failure
@@ -36,8 +36,9 @@ def read_all(
 ) -> tuple[list[T], list[Failure]]:
     """``build(number, row)`` of every row of ``bench.data``, in their order; rows count from 1.
 
-    ``rows`` are taken instead where the suite has got them out of its file itself. A row for which ``build``
-    raises ``ItemError`` is a failure; unknown columns are its business.
+    Columns are there under their names and in small letters (``reading.folded``). ``rows`` are taken instead
+    where the suite has got them out of its file itself. A row for which ``build`` raises ``ItemError`` is a
+    failure; unknown columns are its business.
 
     Raises:
         UsageError: no data were given, they cannot be read, or not one row could be used.
@@ -49,7 +50,7 @@ def read_all(
         try:
             if not isinstance(row, Mapping):
                 raise ItemError("unreadable row", getattr(row, "reason", "not a JSON object"))
-            items.append(build(number, row))
+            items.append(build(number, {**folded(row), **row}))
         except ItemError as error:
             failures.append(Failure("items", f"row {number}", error.reason, error.detail))
     if not items:

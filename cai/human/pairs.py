@@ -7,7 +7,8 @@ Order. Which response a file names first often says which one won, so an importe
 that depends on the two texts alone. Where the file's order is the order in which the annotator saw them
 (``shown``), it is kept as a ``Judgement``: ``p_a_first`` when ``a`` was seen first, else ``p_b_first``.
 
-Ids follow from the content: the same prompt, pair and question have the same id in every file and format.
+Ids follow from the content: the same prompt, pair and question have the same id in every file and format,
+also where they differ in nothing but spaces around the text or in how an accent is encoded (``tidy``).
 
 Strength. An annotator's own scale of -s … s becomes P = 1/2 + k/(2s): k = 0 is a tie, k = ±s is certain.
 """
@@ -16,16 +17,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cai.data.dialect import Manner
 from cai.data.sources import MAX_CHARS
+from cai.data.texts import tidy
+from cai.data.verdicts import Side
 from cai.run.journal import digest
 from cai.values.errors import ItemError
 from cai.values.types import Comparison, Conversation, Judgement, Preference, Prompt, Source, as_messages
 from cai.values.words import excerpt
 
-BOTH_BAD = "both bad"
 UNNAMED = "preference"  # the question of a file that does not say what was asked
 
 
@@ -80,7 +84,10 @@ class Options:
     ``format`` None means "find out". ``question`` is what annotators were asked ("helpful", "harmless", …);
     a file that holds several questions is read for this one. ``each`` False takes the file's own summary
     of several annotators instead of every vote. ``columns`` maps our names to the file's columns.
-    ``source`` replaces the name of the annotators where the file has none.
+    ``source`` replaces the name of the annotators where the file has none. ``coding`` says what the values of
+    a column of verdicts mean, ``pairs`` how many pairs of a row with many answers are taken (None: all).
+    ``manner`` is how the file is written, where that is not to be found out. ``cells``: it is a table, in
+    which ``cells.py`` makes formulas harmless.
     """
 
     format: str | None = None
@@ -88,6 +95,10 @@ class Options:
     each: bool = True
     columns: dict[str, str] = field(default_factory=dict)
     source: Source | None = None
+    coding: dict[str, Side] = field(default_factory=dict)
+    pairs: int | None = None
+    manner: Manner = field(default_factory=Manner)
+    cells: bool = False
 
     def by(self, name: str, kind: Literal["human", "ai"] = "human") -> Source:
         """Who is said to have voted in a file that names nobody."""
@@ -115,14 +126,18 @@ def strength_of(p: float, scale: int) -> int:
 
 
 def prompt_id(messages: Conversation) -> str:
-    """The id that ``sources.py`` gives a prompt without one."""
-    return "p-" + hashlib.sha256(json.dumps(as_messages(messages)).encode()).hexdigest()[:16]
+    """The id that ``sources.py`` gives a prompt without one, of the tidied text."""
+    return "p-" + hashlib.sha256(json.dumps(_tidied(messages)).encode()).hexdigest()[:16]
+
+
+def _tidied(messages: Conversation) -> list[dict[str, str]]:
+    return [turn | {"content": tidy(turn["content"])} for turn in as_messages(messages)]
 
 
 def pair_key(comparison: Comparison) -> str:
     """The same for the same prompt and the same two responses, in either order and whatever the ids."""
-    texts = sorted((comparison.a, comparison.b))
-    return digest("pair", as_messages(comparison.prompt.messages), *texts)[:32]
+    texts = sorted((tidy(comparison.a), tidy(comparison.b)))
+    return digest("pair", _tidied(comparison.prompt.messages), *texts)[:32]
 
 
 def to_preference(vote: Vote) -> Preference:
@@ -148,7 +163,7 @@ def to_preference(vote: Vote) -> Preference:
     preference = Preference(
         comparison.swap() if swapped else comparison,
         p,
-        vote.source,
+        Source(vote.source.kind, tidy_name(vote.source.name)),
         seen,
         unscored=vote.unscored,
         raw=vote.comment or None,
@@ -207,11 +222,17 @@ def _probability(p: float | None, swapped: bool) -> float | None:
     return round(1.0 - p if swapped else p, 12)
 
 
-def _rank(text: str) -> bytes:
+def tidy_name(name: str) -> str:
+    """An annotator's name in one form: ``7.0`` is what a spreadsheet makes of ``7``."""
+    plain = tidy(name)
+    return plain.partition(".")[0] if re.fullmatch(r"\d+\.0+", plain) else plain
+
+
+def _rank(text: str) -> tuple[bytes, ...]:
     # A hash, because every order that can be read off the texts (length, alphabet) could go with quality.
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return tuple(hashlib.sha256(t.encode("utf-8", "surrogatepass")).digest() for t in (tidy(text), text))
 
 
 def _comparison_id(vote: Vote) -> str:
-    texts = sorted((vote.first, vote.second))
-    return "h-" + digest(as_messages(vote.messages), *texts, vote.question)[:16]
+    texts = sorted((tidy(vote.first), tidy(vote.second)))
+    return "h-" + digest(_tidied(vote.messages), *texts, vote.question)[:16]

@@ -76,12 +76,18 @@ def test_columns(tmp_path: Path, row: dict[str, Any], expected: list[str]) -> No
     [
         ({"prompt": ""}, "empty prompt: column 'prompt' is empty"),
         ({"prompt": "  \n"}, "empty prompt"),
-        ({"prompt": 3}, "not text: a prompt is text or a list of turns, not 3"),
-        ({"prompt": []}, "not text: a prompt is text or a list of turns, not []"),
-        ({"prompt": ["Hi"]}, "not a turn: turn 1 must have a 'role' and a text 'content'"),
-        ({"prompt": [{"role": "user"}]}, "not a turn: turn 1 must have a 'role' and a text 'content'"),
-        ({"prompt": [{"role": "tool", "content": "x"}]}, "not a turn: turn 1 has the role 'tool'"),
-        ({"prompt": [USER, SYSTEM]}, "not a turn: turn 2 has the role 'system'"),
+        ({"prompt": 3}, "not a conversation: 'prompt' must be a list of turns, not 3"),
+        ({"prompt": []}, "empty prompt: column 'prompt' is empty"),
+        ({"prompt": ["Hi"]}, "not a turn: 'prompt', turn 1: a 'role' and a text 'content' are needed"),
+        (
+            {"prompt": [{"role": "user"}]},
+            "not a turn: 'prompt', turn 1: a 'role' and a text 'content' are needed",
+        ),
+        (
+            {"prompt": [{"role": "narrator", "content": "x"}]},
+            "not a turn: 'prompt', turn 1 has the role 'narrator'",
+        ),
+        ({"prompt": [USER, SYSTEM]}, "not a turn: 'prompt', turn 2 has the role 'system', which comes first"),
         (
             {"prompt": [USER, ASSISTANT]},
             "no question: the last turn is the assistant's; it must be the user's",
@@ -90,7 +96,7 @@ def test_columns(tmp_path: Path, row: dict[str, Any], expected: list[str]) -> No
         ({"prompt": [{"role": "user", "content": ""}, USER]}, "empty turn"),
         ({"prompt": "x" * (MAX_CHARS + 1)}, "too long: 200,001 characters; the limit is 200,000"),
         ({"prompt": "a\ud800b"}, "not UTF-8: at character 2: 'a\\ud800b'"),
-        ({"question": ["a"]}, "not text: a prompt is text, not ['a']"),
+        ({"question": 7}, "not text: a prompt is text, not 7"),
         ({"turns": "a"}, "not text: 'turns' must be a list of texts"),
         ({"chosen": "A?"}, "not a dialogue: it does not begin with an empty line and 'Human:'"),
         ({"chosen": "\n\nHuman: A?"}, "no answer: 'chosen' must end with the assistant's turn"),
@@ -99,7 +105,7 @@ def test_columns(tmp_path: Path, row: dict[str, Any], expected: list[str]) -> No
             "turns do not alternate: turn 2 is a second Human turn",
         ),
         ({"chosen": "\n\nHuman: A?\n\nAssistant:\n\nHuman: B?\n\nAssistant: C"}, "empty turn: turn 2"),
-        ({"a": "one"}, "no prompt: none of the columns prompt, messages, chosen, turns, "),
+        ({"a": "one"}, "no prompt: no column of prompts (--column names one) among a"),
         ({"prompt": "a", "id": [1]}, "bad id: an id is a short text or a number, not [1]"),
         ({"prompt": "a", "tags": [1]}, "bad tags: tags are texts, not [1]"),
         (["prompt"], "unreadable row: not a JSON object"),
@@ -221,7 +227,7 @@ def test_every_file_format_gives_the_same(tmp_path: Path) -> None:
 
 def test_bad_table_rows(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    path.write_bytes(b"id,prompt\n1,one\n2,two,extra\n3,caf\xe9\n4\n5,five\n")
+    path.write_bytes(b"id,prompt\n1,one\n2,two,extra\n3,caf\xe9\n4\n5,f\xc3\xbcnf\n")
     prompts, failures = read_prompts(str(path))
     assert [prompt.id for prompt in prompts] == ["1", "5"]
     assert [(f.item, f.reason, f.detail) for f in failures] == [
@@ -245,9 +251,10 @@ def test_text_files_hold_a_prompt_a_line(tmp_path: Path) -> None:
         (
             "a.csv",
             b"id,name\n1,a\n",
-            "no usable prompt in 1 rows; row 1: no prompt: none of the columns prompt, ",
+            "row 1: no prompt: no column of prompts (--column names one) among id, name",
         ),
-        ("a.xlsx", b"PK", "unknown kind of file; known are .jsonl, .json, .csv"),
+        ("a.xlsx", b"PK", "cannot be read as a spreadsheet: "),
+        ("a.doc", b"x", "unknown kind of file; known are .jsonl, .ndjson, .json, .csv"),
         ("a.parquet", b"PAR1", "cannot be read as parquet: "),
         ("a.jsonl.gz", b"not packed", "cannot be read: Not a gzipped file"),
         ("a.json", b'{"prompt": "a"}', "a .json file must hold a list of objects"),
@@ -268,7 +275,7 @@ def test_a_truncated_gz_and_a_folder(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(FileError, match="cannot be read"):
         read_prompts(str(tmp_path / "a.jsonl.gz"))
-    with pytest.raises(FileError, match="this is a folder; name a file in it"):
+    with pytest.raises(UsageError, match="not a dataset folder with a split 'train'"):
         read_prompts(str(tmp_path))
 
 

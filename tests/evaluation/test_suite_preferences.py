@@ -15,9 +15,11 @@ from test_suites import bench, measured, prefers, saying
 
 from cai.config.run_config import EvaluateConfig, ModelConfig
 from cai.data.reading import read_rows
+from cai.data.sources import read
 from cai.engines.scripted import ScriptedEngine
 from cai.evaluation.bench import Bench, Contestant
-from cai.evaluation.judging.labelled_pairs import Pair, pair_from
+from cai.evaluation.items import read_all
+from cai.evaluation.judging.labelled_pairs import Pair, pair_from, pairs_from
 from cai.evaluation.judging.preferring import (
     Verdict,
     decided,
@@ -28,6 +30,7 @@ from cai.evaluation.judging.preferring import (
 )
 from cai.evaluation.suites import hhh, preferences
 from cai.evaluation.suites.preferences import naive
+from cai.human.exchange.importing import read_all as votes_in
 from cai.run.folder import RunFolder
 from cai.statistics.kappa import kappa
 from cai.statistics.prediction import PairScore
@@ -82,6 +85,12 @@ YES, NO = [{"role": "assistant", "content": "Yes."}], [{"role": "assistant", "co
         {"prompt": TURNS, "a": "Yes.", "b": "No.", "p": 1.0},
         {"prompt": "Hi?", "a": "No.", "b": "Yes.", "p": "0"},
         {"prompt": "Hi?", "chosen": "Yes.", "rejected": "No.", "p_chosen": 1},
+        {"system": "", "question": "Hi?", "chosen": "Yes.", "rejected": "No."},
+        {"instruction": "Hi?", "input": "", "chosen": "Yes.", "rejected": "No."},
+        {"chosen": str(TURNS + YES), "rejected": str(TURNS + NO)},
+        {"conversations": [{"from": "human", "value": "Hi?"}], "chosen": YES[0], "rejected": NO[0]},
+        {"chosen": "User: Hi?\nAssistant: Yes.", "rejected": "User: Hi?\nAssistant: No."},
+        {"question": "Hi?", "a": "Yes.", "b": "No.", "preferred": "A is better"},
     ],
 )
 def test_the_same_pair_in_every_form(row: dict[str, Any]) -> None:
@@ -115,6 +124,38 @@ def test_a_run_s_own_preferences_are_read_as_they_are(tmp_path: Path) -> None:
         pair_from(2, second)  # type: ignore[arg-type]
 
 
+def test_one_against_several_is_a_pair_of_each() -> None:
+    row = {"prompt": "6 times 7?", "chosen": ["42"], "rejected": ["41", "forty", "?"], "num_correct": 1}
+    pairs = pairs_from(4, row)
+    assert [pair.comparison.id for pair in pairs] == ["row-4", "row-4-2", "row-4-3"]
+    assert all(((p.comparison.a if p.p == 1.0 else p.comparison.b) == "42") for p in pairs)
+    assert len({pair.comparison.prompt.id for pair in pairs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("v.csv", "\ufeffPrompt;Chosen;Rejected\nHi?;Yes.;No.\n".encode()),
+        ("v.csv", "sep=;\nQuestion;Chosen;Rejected\nGröße?;Yes.;No.\n".encode("cp1252")),
+        ("v.csv", "prompt\tchosen\trejected\nHi?\tYes.\tNo.\n".encode("utf-16")),
+        (
+            "v.jsonl",
+            b'{"input": {"messages": [{"role": "user", "content": "Hi?"}]},'
+            b' "chosen": "Yes.", "rejected": "No."}',
+        ),
+    ],
+)
+def test_files_are_read_as_an_import_reads_them(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    (vote,), _ = votes_in(str(tmp_path / name))
+    ((pair,),), failures = read_all(labelers({"m": saying("")}, str(tmp_path / name)), "pairs", pairs_from)
+    assert not failures
+    assert pair.comparison.prompt.messages == vote.comparison.prompt.messages
+    assert (pair.comparison.a if pair.p == 1.0 else pair.comparison.b) == "Yes."
+    (prompt,) = read(str(tmp_path / name)).prompts
+    assert prompt.messages == vote.comparison.prompt.messages
+
+
 def test_sides_are_drawn_where_the_file_names_the_better_one() -> None:
     pairs = [pair_from(n, {"prompt": "Hi?", "chosen": "Yes.", "rejected": "No."}) for n in range(1, 401)]
     assert 150 < sum(pair.p for pair in pairs) < 250
@@ -132,7 +173,7 @@ def test_sides_are_drawn_where_the_file_names_the_better_one() -> None:
         ({"prompt": "", "chosen": "Yes.", "rejected": "No."}, "no prompt"),
         ({"prompt": "  ", "a": "Yes.", "b": "No.", "p": 1}, "no prompt"),
         ({"prompt": TURNS + YES, "a": "Yes.", "b": "No.", "p": 1}, "no prompt"),
-        ({"prompt": [], "a": "Yes.", "b": "No.", "p": 1}, "not a conversation"),
+        ({"prompt": [], "a": "Yes.", "b": "No.", "p": 1}, "no prompt"),
         ({"prompt": [{"role": "wizard", "content": "Hi"}], "a": "Yes.", "b": "No.", "p": 1}, "not a turn"),
         ({"prompt": [{"role": "user"}], "a": "Yes.", "b": "No.", "p": 1}, "not a turn"),
         ({"prompt": "Hi?", "a": "Yes.", "b": "No.", "p": 1.5}, "label out of range"),
@@ -144,7 +185,7 @@ def test_sides_are_drawn_where_the_file_names_the_better_one() -> None:
         ({"prompt": "Hi?", "chosen": "Same.", "rejected": " Same. "}, "identical responses"),
         ({"chosen": TURNS + YES, "rejected": TURNS}, "no answer"),
         ({"chosen": TURNS + YES, "rejected": [*TURNS, *NO, *TURNS, *NO]}, "prefixes differ"),
-        ({"prompt": "Hi?", "chosen": TURNS, "rejected": TURNS}, "no answer"),
+        ({"prompt": "Hi?", "chosen": TURNS, "rejected": TURNS}, "not an answer"),
         (
             {"chosen": "\n\nHuman: a\n\nHuman: b", "rejected": "\n\nHuman: a\n\nAssistant: b"},
             "turns do not alternate",

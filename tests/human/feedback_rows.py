@@ -72,7 +72,12 @@ ROWS: list[tuple[str, dict[str, Any], float, str]] = [
     ("trl", {"prompt": ASK, "chosen": GOOD, "rejected": BAD}, 1.0, "human:trl"),
     ("trl", {"prompt": [USER], "chosen": [said(GOOD)], "rejected": [said(BAD)]}, 1.0, "human:trl"),
     ("trl", {"chosen": [USER, said(GOOD)], "rejected": [USER, said(BAD)]}, 1.0, "human:trl"),
-    ("trl", {"chosen": f"{ASK} {GOOD}", "rejected": f"{ASK} {BAD}"}, 1.0, "human:trl"),
+    (
+        "trl",
+        {"chosen": f"User: {ASK}\nAssistant: {GOOD}", "rejected": f"User: {ASK}\nAssistant: {BAD}"},
+        1.0,
+        "human:trl",
+    ),
     ("trl", {"prompt": ASK, "chosen": [USER, said(GOOD)], "rejected": [USER, said(BAD)]}, 1.0, "human:trl"),
     ("trl", {"prompt": ASK, "chosen": GOOD, "rejected": BAD, "p_chosen": 0.7}, 0.7, "human:trl"),
     (

@@ -13,16 +13,23 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cai.data.verdicts import BOTH_BAD
 from cai.human.exchange.exporting import WRITABLE, describe, export_votes
 from cai.human.exchange.format import in_order
 from cai.human.exchange.formats import FORMATS
 from cai.human.exchange.importing import read_all
-from cai.human.pairs import BOTH_BAD, Options
+from cai.human.exchange.voters import voter
+from cai.human.pairs import Options, tidy_name
 from cai.values.errors import ItemError, UsageError
 from cai.values.types import Comparison, Judgement, Message, Preference, Prompt, Source
 
 texts = st.text(min_size=1, max_size=12).filter(str.strip)
-names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8)
+# What an import leaves as it is: composed, not "7.0", and not what only a model is called.
+names = (
+    st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8)
+    .map(tidy_name)
+    .filter(lambda name: voter({"annotator": name}, Options(), "").kind == "human")
+)
 probabilities = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
 
 

@@ -165,8 +165,8 @@ def test_chosen_and_rejected_by_any_name(tmp_path: Path) -> None:
         ("prompt", "'prompt' is not name=column"),
         ("promt=q,a=x,b=y,preferred=z", "unknown name 'promt'; did you mean 'prompt'"),
         ("prompt=q,prompt=r,a=x,b=y", "'prompt' is given twice"),
-        ("prompt=q,a=x,preferred=z", "say which columns are a and b, or chosen and rejected"),
-        ("prompt=q,a=x,b=y", "say which column is preferred"),
+        ("prompt=q,a=x,preferred=z", "'a' needs 'b' beside it"),
+        ("prompt=q,rejected=x", "'rejected' needs 'chosen' beside it"),
     ],
 )
 def test_column_mappings_that_cannot_be_used(spec: str, message: str) -> None:
@@ -213,7 +213,7 @@ def test_spreadsheet_rows_under_their_header(tmp_path: Path) -> None:
     assert [(f.item, f.reason) for f in report.rejected] == [
         ("row 2", "empty row"),
         ("row 3", "unreadable row"),
-        ("row 4", "no label"),
+        ("row 4", "empty cell"),
     ]
     (tmp_path / "bad.xlsx").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(FileError, match="cannot be read as a spreadsheet"):
@@ -258,8 +258,8 @@ def test_a_file_of_votes_comes_back_as_it_was(tmp_path: Path, name: str) -> None
     expected, _ = read_all(spec, Options(question="harmless"))
     assert list(read_votes(tmp_path / name)) == expected
     (failure,) = (tmp_path / "out" / "votes.rejected.jsonl").read_text().splitlines()
-    assert json.loads(failure)["item"] == "row 2"
-    import_votes(jsonl(tmp_path, [ARGILLA]), tmp_path / name, Options())
+    assert json.loads(failure)["item"] == "v.jsonl, row 2"
+    import_votes(jsonl(tmp_path, [ARGILLA]), tmp_path / name, Options(), anew=True)
     assert not (tmp_path / "out" / "votes.rejected.jsonl").exists()
 
 

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from voting_run import make_run, pair
 
 from cai.cli.app import app
+from cai.data.verdicts import BOTH_BAD
 from cai.human.exchange import store
 from cai.human.exchange.importing import read_votes
-from cai.human.pairs import BOTH_BAD, pair_key
+from cai.human.pairs import pair_key
 from cai.human.votes.log import Choice, Vote, VoteLog, content_hash, preferences, repeats, standing
 from cai.run.folder import RunFolder
 from cai.values.errors import CaiError, UsageError

@@ -1,8 +1,13 @@
 """Labelled pairs of responses, from the rows that preference files have.
 
     {prompt, a, b, p}           p is P(a preferred), as in a run's data/preferences.parquet
-    {prompt, chosen, rejected}  texts or lists of turns; without prompt, both are whole conversations
-    {chosen, rejected}          whole dialogues in one string, "Human:" and "Assistant:" (hh-rlhf)
+    {prompt, a, b, preferred}   a, b or tie, in any words that ``data/verdicts.py`` knows
+    {prompt, chosen, rejected}  answers or whole conversations, in all the ways that ``data/chosen.py`` reads
+    {prompt, chosen: [x], rejected: [x, y, z]}  one against several: a pair of each
+
+The rows are those of ``cai import``, and the same question is asked. What only that command reads (the files
+of annotation tools and of single datasets, codes like 0 and 1) goes through it first: ``cai import FILE --to
+votes.jsonl``, whose rows are of the first form.
 
 Optional: ``subset``, ``category`` (text) or ``tags`` (list) name the parts that a figure is given for,
 ``prompt_id`` the prompt, ``p_chosen`` how sure the label is. Where a file names the better response, which
@@ -17,14 +22,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cai.chat.dialogue import is_dialogue, parse_dialogue
+from cai.data.asked import asked
+from cai.data.chosen import Shown, chosen_rejected, spread
+from cai.data.turns import prompt
+from cai.data.verdicts import verdict
 from cai.run.journal import derive_seed, digest
 from cai.values.errors import ItemError
-from cai.values.types import Comparison, Conversation, Message, Prompt, as_messages
+from cai.values.types import Comparison, Conversation, Prompt, as_messages
 from cai.values.words import excerpt
 
 Row = Mapping[str, Any]
-Shown = tuple[Conversation, str, str]  # the prompt and two answers
 NEEDED = "preference pairs: prompt, chosen and rejected, or prompt, a, b and p (P of a)"
 
 
@@ -42,92 +49,84 @@ class Pair:
         return len(self.comparison.a), len(self.comparison.b)
 
 
-def pair_from(number: int, row: Row) -> Pair:
-    """A row of a preference file.
+def pairs_from(number: int, row: Row) -> list[Pair]:
+    """The pairs of a row of a preference file: one, or one against several.
 
     Raises:
         ItemError: columns are missing or odd, a response is empty, or the two are the same.
     """
-    if "a" in row and "b" in row and "prompt" in row:
-        shown = turns(row["prompt"], "'prompt'"), text(row, "a"), text(row, "b")
-        return build(number, row, shown, share(row, "p"))
+    rows = spread(row)
+    return [pair_from(number, one, part) for part, one in enumerate(rows)]
+
+
+def pair_from(number: int, row: Row, part: int = 0) -> Pair:
+    """A row of a preference file that holds a single pair; ``part`` counts the pairs of one row.
+
+    Raises:
+        ItemError: columns are missing or odd, a response is empty, or the two are the same.
+    """
+    if "a" in row and "b" in row and ("p" in row or "preferred" in row or "chosen" not in row):
+        question = asked(row)
+        if question is None:
+            raise ItemError(
+                "no prompt", f"no column of prompts among {excerpt(', '.join(map(str, row)), 80)}"
+            )
+        return build(number, row, (question, text(row, "a"), text(row, "b")), _p(row), part)
     if "chosen" not in row or "rejected" not in row:
         columns = excerpt(", ".join(map(str, row)), 80)
-        raise ItemError("missing column", f"needed are chosen and rejected, or prompt, a, b and p: {columns}")
-    p = share(row, "p_chosen") if row.get("p_chosen") is not None else 1.0
-    return sided(number, row, _chosen(row), p)
+        raise ItemError(
+            "missing column",
+            f"needed are chosen and rejected, or prompt, a, b and p (cai import FILE --to votes.jsonl "
+            f"makes these of other files): {columns}",
+        )
+    p = share(row, "p_chosen") if row.get("p_chosen") not in (None, "") else 1.0
+    return sided(number, row, chosen_rejected(row), p, part)
 
 
-def sided(number: int, row: Row, shown: Shown, p: float = 1.0) -> Pair:
+def _p(row: Row) -> float:
+    """P(a preferred), as a number or from the verdict in words."""
+    if row.get("p") not in (None, "") or row.get("preferred") in (None, ""):
+        return share(row, "p")
+    said = verdict(row["preferred"], "'preferred'", coding={})
+    if said.p is None:
+        raise ItemError("no label", said.unscored or "")
+    return said.p
+
+
+def sided(number: int, row: Row, shown: Shown, p: float = 1.0, part: int = 0) -> Pair:
     """``build``, of a row that names the better answer: it becomes ``a`` or ``b`` by the row's number."""
-    pair = build(number, row, shown, p)
-    if derive_seed("side", number) % 2:
+    pair = build(number, row, shown, p, part)
+    if (derive_seed("side", number, part) if part else derive_seed("side", number)) % 2:
         return pair
     return Pair(pair.comparison.swap(), 1.0 - p, pair.parts)
 
 
-def build(number: int, row: Row, shown: Shown, p: float) -> Pair:
+def build(number: int, row: Row, shown: Shown, p: float, part: int = 0) -> Pair:
     """The pair of ``shown`` with P(its first answer preferred); its other columns are read from the row.
 
     Raises:
         ItemError: nobody can judge it: no prompt, an empty answer, or the same answer twice.
     """
-    asked, a, b = shown[0], shown[1].strip(), shown[2].strip()
-    if asked[-1].role != "user" or not asked[-1].content.strip():
+    question, a, b = shown[0], shown[1].strip(), shown[2].strip()
+    if question[-1].role != "user" or not question[-1].content.strip():
         raise ItemError("no prompt", "the conversation before the responses must end with the user's turn")
     if not a or not b:
         raise ItemError("empty response", "both responses must hold text")
     if a == b:
         raise ItemError("identical responses", excerpt(a))
     own, found = row.get("prompt_id"), parts(row)
-    name = own if isinstance(own, str) and own else digest(as_messages(asked))[:16]
-    return Pair(Comparison(f"row-{number}", Prompt(name, asked, found), a, b), p, found)
-
-
-def _chosen(row: Row) -> Shown:
-    """The conversation, the chosen and the rejected answer."""
-    chosen, rejected, asked = row["chosen"], row["rejected"], row.get("prompt")
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if asked not in (None, "") and not (is_dialogue(chosen) and is_dialogue(rejected)):
-            return turns(asked, "'prompt'"), chosen, rejected
-        if not is_dialogue(chosen) and not is_dialogue(rejected):
-            raise ItemError("no prompt", "there is no 'prompt', and the texts are no 'Human:' dialogues")
-        return _answers(parse_dialogue(chosen), parse_dialogue(rejected))
-    first, second = turns(chosen, "'chosen'"), turns(rejected, "'rejected'")
-    if len(first) == len(second) == 1 and asked not in (None, ""):
-        if {first[0].role, second[0].role} != {"assistant"}:
-            raise ItemError("no answer", "beside a prompt, 'chosen' and 'rejected' are the assistant's turns")
-        return turns(asked, "'prompt'"), first[0].content, second[0].content
-    return _answers(first, second)
-
-
-def _answers(first: Conversation, second: Conversation) -> Shown:
-    """What two whole conversations share, and the answer that ends each."""
-    if any(len(one) < 2 or one[-1].role != "assistant" for one in (first, second)):
-        raise ItemError("no answer", "a conversation must end with the assistant's turn")
-    if first[:-1] != second[:-1]:
-        raise ItemError("prefixes differ", "the conversations part before their last answers")
-    return first[:-1], first[-1].content, second[-1].content
+    name = own if isinstance(own, str) and own else digest(as_messages(question))[:16]
+    key = f"row-{number}-{part + 1}" if part else f"row-{number}"
+    return Pair(Comparison(key, Prompt(name, question, found), a, b), p, found)
 
 
 def turns(value: Any, what: str) -> Conversation:
-    """A text (one user turn) or a list of ``{"role", "content"}``.
+    """A text (one user turn, or a dialogue) or a list of turns, as ``cai import`` reads them.
 
     Raises:
         ItemError: it is neither, or empty.
     """
-    if isinstance(value, str):
-        return (Message("user", value),)
-    if not isinstance(value, list) or not value:
-        raise ItemError("not a conversation", f"{what} must be a text or a list of turns")
-    for place, turn in enumerate(value):
-        role = turn.get("role") if isinstance(turn, Mapping) else None
-        known = role in ("user", "assistant") or (role == "system" and place == 0)
-        if not known or not isinstance(turn.get("content"), str):
-            raise ItemError(
-                "not a turn", f"{what}, turn {place + 1}: a 'role' and a text 'content' are needed"
-            )
-    return tuple(Message(turn["role"], turn["content"]) for turn in value)
+    return prompt(value, what)
 
 
 def text(row: Row, column: str) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cai.evaluation.bench import Bench, Findings
-from cai.evaluation.items import read_items
-from cai.evaluation.judging.labelled_pairs import NEEDED, Pair, pair_from
+from cai.evaluation.items import drawn, read_all
+from cai.evaluation.judging.labelled_pairs import NEEDED, Pair, pairs_from
 from cai.evaluation.judging.preferring import (
     Verdict,
     decided,
@@ -45,7 +45,8 @@ async def measure(bench: Bench) -> Findings:
         raise UsageError(
             f"{taken[0]!r} is the name of a rule that models are compared with; name it otherwise"
         )
-    pairs, failures = read_items(bench, NEEDED, pair_from)
+    found_rows, failures = read_all(bench, NEEDED, pairs_from)
+    pairs = drawn(bench, [pair for several in found_rows for pair in several])
     found, unread = await prefer_all(bench, pairs, bench.constitution)
     scores = naive(pairs)
     for name, verdicts in found.items():

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cai.human.exchange.card import Contents, card
+from cai.human.exchange.cells import harmless
 from cai.human.exchange.format import Format, first_name
 from cai.human.exchange.formats import FORMATS, named
 from cai.run.folder import atomic_write
@@ -187,7 +188,7 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
             if table is None:
                 table = csv.DictWriter(file, list(row))
                 table.writeheader()
-            table.writerow(row)
+            table.writerow({name: harmless(cell) for name, cell in row.items()})
 
 
 def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cai.data.verdicts import BOTH_BAD
 from cai.human.exchange.fields import Row
-from cai.human.pairs import BOTH_BAD, Options, Refusal, Vote
+from cai.human.pairs import Options, Refusal, Vote
 from cai.values.errors import ItemError
 from cai.values.types import Conversation, Preference
 
@@ -24,6 +25,9 @@ class Format:
     vote came from. ``write`` makes a row of the votes on one pair: of one vote, or, where ``grouped``, of
     all votes that saw the pair in the same order; it raises ItemError for what the format cannot hold.
     ``loses`` says what a written file no longer knows.
+    ``near`` is whether a row may be of this format under other names, asked where no format ``fits``.
+    ``learn`` sees all rows before they are read, for what only the whole file tells: it gives the options
+    with that in them, and lines for the user; it raises FileError where the user must say something.
     """
 
     name: str
@@ -35,6 +39,8 @@ class Format:
     grouped: bool = False
     files: tuple[str, ...] = (".jsonl", ".json", ".parquet")
     loses: str = ""
+    near: Callable[[Row], bool] | None = None
+    learn: Callable[[str, Iterable[Row], Options], tuple[Options, list[str]]] | None = None
 
 
 def one(votes: Sequence[Preference]) -> Preference:

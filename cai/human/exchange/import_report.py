@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cai.human.pairs import Refusal
 from cai.values.types import Failure, Preference
@@ -17,7 +17,9 @@ class ImportReport:
     """``taken`` rows gave at least one vote, each of the others is in ``rejected``: together, all rows.
 
     ``partial`` are single votes refused within rows that were taken. ``votes`` counts preferences, among
-    them ``ties`` (P = 1/2) and ``unscored`` ones.
+    them ``ties`` (P = 1/2), ``unscored`` ones and labels ``by_models``. ``there`` votes stood at the target
+    before, of which ``known`` came again; ``replaced`` when what stood there was written over. ``notes`` say
+    how the file was read.
     """
 
     format: str
@@ -28,6 +30,11 @@ class ImportReport:
     ties: int = 0
     unscored: int = 0
     repeated: int = 0
+    by_models: int = 0
+    there: int = 0
+    known: int = 0
+    replaced: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -49,6 +56,10 @@ def describe(report: ImportReport, most: int = 10) -> list[str]:
         f"{report.format}: {report.taken:,} of {report.rows:,} rows taken, {report.votes:,} votes "
         f"({report.ties:,} ties, {report.unscored:,} unscored, {report.repeated:,} repeated)"
     ]
+    lines += [f"  {note}" for note in report.notes]
+    if report.by_models:
+        lines.append(f"  {report.by_models:,} of the votes are a model's, as the file says")
+    lines += _stands(report)
     lines += [f"  {count:,} rejected: {reason}" for reason, count in report.by_reason.items()]
     if report.partial:
         lines.append(f"  {len(report.partial):,} single votes refused in rows that were taken")
@@ -58,11 +69,32 @@ def describe(report: ImportReport, most: int = 10) -> list[str]:
     return lines
 
 
+def _stands(report: ImportReport) -> list[str]:
+    """What became of the votes that stood at the target before."""
+    if report.replaced:
+        return ["  in the place of what was there"]
+    if not report.there:
+        return []
+    added, again = (
+        report.votes - report.known,
+        f", {report.known:,} were there already" if report.known else "",
+    )
+    return [
+        f"  {added:,} added to the {report.there:,} votes that were there{again} (--replace replaces them)"
+    ]
+
+
 @dataclass(slots=True)
 class Tally:
-    """A report in the making."""
+    """A report in the making. ``source`` is the name of the file."""
 
     format: str = ""
+    source: str = ""
+    replaced: bool = False
+    there: int = 0
+    known: int = 0
+    by_models: int = 0
+    notes: list[str] = field(default_factory=list)
     taken: int = 0
     votes: int = 0
     ties: int = 0
@@ -76,6 +108,7 @@ class Tally:
         self.repeated += repeated
         self.ties += preference.p == 0.5
         self.unscored += preference.p is None
+        self.by_models += preference.source.kind == "ai"
 
     def row(self, number: int, taken: bool, refusals: Sequence[Refusal]) -> None:
         """Close a row: taken, or rejected for the first of its refusals."""
@@ -100,7 +133,18 @@ class Tally:
             self.ties,
             self.unscored,
             self.repeated,
+            self.by_models,
+            self.there,
+            self.known,
+            self.replaced,
+            tuple(dict.fromkeys(self.notes)),
         )
+
+    def failures(self, earlier: Sequence[Failure]) -> list[Failure]:
+        """The failures under the name of their file, after those of other files."""
+        named = f"{self.source}, "
+        kept = [failure for failure in earlier if not failure.item.startswith(named)]
+        return kept + [replace(f, item=f"{named}{f.item}") for f in self.report().failures]
 
 
 def _failure(number: int, refusal: Refusal) -> Failure:

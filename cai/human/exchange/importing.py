@@ -3,18 +3,23 @@
     votes = stream("Anthropic/hh-rlhf:test", Options(), tally)      # one at a time
     report = import_votes("votes.csv", Path("votes.jsonl"), Options(columns={...}))
 
+One file per annotator is usual, so that an import adds to the votes that are there; a vote that is there
+already (``pairs.fingerprint``) is not added again.
+
 Left out on purpose: what to do with votes that disagree (aggregation) and with AI labels on the same pairs
 (mixing). The import keeps every vote.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 from cai.data import tables
-from cai.data.reading import read_rows
+from cai.data.reading import folded, read_rows
 from cai.data.rows import Unreadable
 from cai.human.collected import IMPORTED, votes_of
 from cai.human.exchange import store
@@ -29,29 +34,60 @@ from cai.values.types import Preference
 from cai.values.words import excerpt
 
 
-def import_votes(spec: str, target: Path, options: Options) -> ImportReport:
-    """Write the votes of ``spec`` to ``target``: a run folder (data/human.parquet), .jsonl or .parquet.
+def import_votes(spec: str, target: Path, options: Options, anew: bool = False) -> ImportReport:
+    """Add the votes of ``spec`` to ``target``: a run folder (data/human.parquet), .jsonl or .parquet.
 
-    What was there is replaced. Failures go to the run's failures.jsonl, or beside the file.
+    ``anew`` puts them in the place of what was there. A failure of a row goes to the run's failures.jsonl,
+    or beside the file, under the name of its file.
 
     Raises:
         FileError: no such file, no known format, or not one vote in it.
         UsageError: the dataset cannot be had, or ``target`` is neither of the three.
+        CaiError: what is at ``target`` cannot be read.
     """
-    tally = Tally()
-    votes = stream(spec, options, tally)
-    if target.suffix in store.SUFFIXES:
-        store.write(target, _some(spec, votes, tally))
-        store.write_failures(target, tally.report().failures)
-    elif (target / "config.yaml").is_file():
-        folder = RunFolder(target)
-        store.write(folder.table(IMPORTED), _some(spec, votes, tally))
-        folder.record_failures({STAGE}, tally.report().failures)
-    else:
+    tally = Tally(source=_name(spec), replaced=anew)
+    folder = RunFolder(target) if (target / "config.yaml").is_file() else None
+    if folder is None and target.suffix not in store.SUFFIXES:
         raise UsageError(
             f"{target}: neither a run folder nor a file that ends with {', '.join(store.SUFFIXES)}"
         )
+    file = target if folder is None else folder.table(IMPORTED)
+    there = [] if anew else list(_there(file))
+    votes = _added(there, _some(spec, stream(spec, options, tally), tally), tally)
+    store.write(file, chain(there, votes))
+    if folder is not None:
+        earlier = [failure for failure in folder.read_failures() if failure.stage == STAGE]
+        folder.record_failures({STAGE}, tally.failures([] if anew else earlier))
+    else:
+        store.write_failures(file, tally.failures([] if anew else store.read_failures(file)))
     return tally.report()
+
+
+def _name(spec: str) -> str:
+    return Path(spec).name or spec
+
+
+def _there(file: Path) -> Iterator[Preference]:
+    """The votes that an earlier import wrote; none where there is no file."""
+    if not file.exists():
+        return
+    try:
+        yield from read_votes(file)
+    except CaiError as error:
+        raise CaiError(f"{error}, or say --replace to write over it") from None
+
+
+def _added(there: list[Preference], votes: Iterator[Preference], tally: Tally) -> Iterator[Preference]:
+    """The votes that are not there yet; an annotator may have given two equal ones, of which each counts."""
+    left = Counter(map(fingerprint, there))
+    tally.there = len(there)
+    for vote in votes:
+        mark = fingerprint(vote)
+        if left[mark] > 0:
+            left[mark] -= 1
+            tally.known += 1
+        else:
+            yield vote
 
 
 def read_all(spec: str, options: Options | None = None) -> tuple[list[Preference], ImportReport]:
@@ -90,14 +126,22 @@ def read_votes(source: Path, table: str = IMPORTED) -> Iterator[Preference]:
 
 
 def stream(spec: str, options: Options, tally: Tally) -> Iterator[Preference]:
-    """The votes of ``spec`` in the file's order; ``tally`` is complete when they are exhausted."""
-    numbered = read_rows(spec)
-    head = [row for _, row in zip(range(SAMPLE), numbered, strict=False)]
-    format = _format(
-        spec, options, [row for _, row in head if not isinstance(row, Unreadable) and any_cell(row)]
-    )
+    """The votes of ``spec`` in the file's order; ``tally`` is complete when they are exhausted.
+
+    A file of a format that must be seen as a whole (``Format.learn``) is read twice.
+    """
+    numbered = read_rows(spec, options.manner)
+    head = [(number, _folded(row)) for number, row in islice(numbered, SAMPLE)]
+    sample = [row for _, row in head if not isinstance(row, Unreadable) and any_cell(row)]
+    options = replace(options, columns=_columns(options, sample))
+    format = _format(spec, options, sample)
     tally.format = format.name
-    rows = _usable(chain(head, numbered), tally)
+    tally.notes = numbered.notes
+    if format.learn is not None:
+        options, notes = format.learn(spec, _readable(spec, options), options)
+        tally.notes += notes
+    rest = ((number, _folded(row)) for number, row in numbered)
+    rows = _usable(chain(head, rest), tally)
     seen = _Seen(tally)
     if format.gather is not None:
         yield from _gathered(format, rows, options, seen, tally)
@@ -113,6 +157,26 @@ def stream(spec: str, options: Options, tally: Tally) -> Iterator[Preference]:
                 taken = True
                 yield outcome
         tally.row(number, taken, refusals)
+
+
+def _folded(row: Row | Unreadable) -> Row | Unreadable:
+    return row if isinstance(row, Unreadable) else folded(row)
+
+
+def _readable(spec: str, options: Options) -> Iterator[Row]:
+    for _, row in read_rows(spec, options.manner):
+        if not isinstance(row, Unreadable):
+            yield folded(row)
+
+
+def _columns(options: Options, sample: list[Row]) -> dict[str, str]:
+    """The columns that the user named, as they are called in the folded rows."""
+    there = {str(column) for row in sample for column in row}
+    small = {name: column.strip().casefold() for name, column in options.columns.items()}
+    return {
+        name: small[name] if column not in there and small[name] in there else column
+        for name, column in options.columns.items()
+    }
 
 
 def any_cell(row: Row) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from cai.data import tables
 from cai.run.folder import atomic_write
+from cai.values.errors import CaiError
 from cai.values.types import Failure, Preference
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -35,6 +36,17 @@ def write_failures(path: Path, failures: Sequence[Failure]) -> None:
         atomic_write(beside, lambda target: target.write_text("".join(lines), encoding="utf-8"), private=True)
     else:
         beside.unlink(missing_ok=True)
+
+
+def read_failures(path: Path) -> list[Failure]:
+    """The failures beside a file of votes. Raises CaiError where they cannot be read."""
+    beside = failures_of(path)
+    if not beside.exists():
+        return []
+    try:
+        return [Failure(**json.loads(line)) for line in beside.read_text(encoding="utf-8").splitlines()]
+    except (TypeError, ValueError) as error:
+        raise CaiError(f"{beside}: cannot be read ({error}); delete it and import again") from None
 
 
 def failures_of(path: Path) -> Path:

@@ -21,10 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cai.config.run_config import HumanConfig
+from cai.data.verdicts import BOTH_BAD
 from cai.human.mixing import conflicts, duplicates
 from cai.human.mixing.aggregate import aggregate
 from cai.human.mixing.calibrated import recalibrated
-from cai.human.pairs import BOTH_BAD, pair_key
+from cai.human.pairs import pair_key
 from cai.values.errors import UsageError
 from cai.values.types import Preference, Prompt, Score
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from cai.data import tables
-from cai.human.pairs import BOTH_BAD, pair_key, strength
+from cai.data.verdicts import BOTH_BAD
+from cai.human.pairs import pair_key, strength
 from cai.run.folder import make_private
 from cai.run.journal import digest
 from cai.values.errors import CaiError, UsageError

@@ -33,6 +33,8 @@ async def step_generate(run: Run) -> None:
     async def answer(prompt: Prompt) -> Response:
         return await generate(prompt, engine, run.config.generate, run.seed("generate"))
 
+    for note in sets.notes:
+        run.progress.say(f"generate: prompts {note}")
     responses = await ask_all(run, "generate", engine, _by_id(sets.train), answer)
     helpful = await ask_all(run, "helpful", engine, _by_id(sets.helpful), answer)
     run.folder.write_table("responses", map(tables.response_row, responses.done))

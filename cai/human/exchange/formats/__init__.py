@@ -24,6 +24,7 @@ from cai.human.exchange.formats import (
     ultrafeedback,
     unpaired,
 )
+from cai.human.exchange.formats.scored import ranked, reddit, summaries, trees
 from cai.values.errors import FileError, Problem, UsageError
 from cai.values.words import did_you_mean, excerpt, one_of
 
@@ -44,6 +45,12 @@ FORMATS: dict[str, Format] = {
         open_instruct.FORMAT,
         argilla.FORMAT,
         label_studio.FORMAT,
+        ranked.FORMAT,
+        trees.ROWS,
+        trees.TREES,
+        reddit.FORMAT,
+        summaries.SUMMARIES,
+        summaries.WEBGPT,
         table.FORMAT,
     )
 }
@@ -75,6 +82,10 @@ def detect(spec: str, rows: Sequence[Row]) -> Format:
         return FORMATS[best[0]]
     if not rows:
         raise FileError([Problem(spec, "no row in it that can be read")])
+    if 2 * most < len(rows):
+        for format in FORMATS.values():
+            if format.near is not None and 2 * sum(map(format.near, rows)) >= len(rows):
+                return format
     columns = ", ".join(dict.fromkeys(str(column) for row in rows for column in row))
     if 2 * most >= len(rows):
         raise FileError(

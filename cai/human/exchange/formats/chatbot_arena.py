@@ -2,7 +2,8 @@
 
 1. lmsys/chatbot_arena_conversations (2023) and lmarena-ai/arena-human-preference-100k: ``conversation_a``,
    ``conversation_b`` (turns), ``winner`` ("model_a", "model_b", "tie", "tie (bothbad)"), ``judge``,
-   ``question_id``.
+   ``question_id`` (the question's: several judges, or one twice, may have answered it). MT-bench's human
+   judgements (lmsys/mt_bench_human_judgments) have the same columns.
 2. lmsys/lmsys-arena-human-preference-55k and the Kaggle file: ``prompt``, ``response_a``, ``response_b``,
    each a JSON list of texts, one per turn; ``winner_model_a``, ``winner_model_b``, ``winner_tie`` (0 or 1);
    ``id``.
@@ -19,24 +20,15 @@ that a judge was a model. Other unscored votes than "both bad" cannot be written
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cai.human.exchange.fields import (
-    Row,
-    Verdict,
-    answers,
-    conversation,
-    from_json,
-    has,
-    items,
-    one_among,
-    optional,
-    shown,
-    value,
-    verdict,
-)
+from cai.data.chosen import answers, value
+from cai.data.turns import conversation, listed, shown
+from cai.data.verdicts import Verdict, verdict
+from cai.human.exchange.fields import Row, has, items, one_among, optional
 from cai.human.exchange.format import Format, Read, first_name, in_order, one, word
+from cai.human.exchange.voters import voter
 from cai.human.pairs import Options, Vote, fingerprint
 from cai.run.journal import digest
 from cai.values.errors import ItemError
@@ -53,46 +45,26 @@ def fits(row: Row) -> bool:
 def read(row: Row, options: Options) -> Iterator[Read]:
     if "conversation_a" in row:
         first, second = (
-            _turns(items(row, column), column) for column in ("conversation_a", "conversation_b")
+            conversation(items(row, column), f"'{column}'") for column in ("conversation_a", "conversation_b")
         )
         said = verdict(value(row, "winner"), "'winner'", ("model_a", "model_b"))
     else:
         first, second = _lists(row)
         said = _one_hot(row)
     messages, one_answer, other = answers(first, second)
-    judge = optional(row, "judge") or optional(row, "evaluation_session_id")
+    session = None if row.get("judge") else optional(row, "evaluation_session_id")
     yield Vote(
         messages,
         one_answer,
         other,
         said.p,
-        Source("human", judge) if judge else options.by("chatbot-arena"),
+        Source("human", session) if session else voter(row, options, "chatbot-arena"),
         options.question,
         shown=True,
         unscored=said.unscored,
-        key=optional(row, "question_id") or optional(row, "id"),
+        key=optional(row, "id"),
         tags=options.tags,
     )
-
-
-def _turns(turns: list[Any], column: str) -> Conversation:
-    return conversation([_plain(turn, column) for turn in turns], f"'{column}'")
-
-
-def _plain(turn: Any, column: str) -> Any:
-    """A turn whose content is a list of parts, with their text as its content."""
-    if not isinstance(turn, Mapping) or not isinstance(turn.get("content"), list):
-        return turn
-    parts = []
-    for part in turn["content"]:
-        if (
-            not isinstance(part, Mapping)
-            or part.get("type") != "text"
-            or not isinstance(part.get("text"), str)
-        ):
-            raise ItemError("not text", f"'{column}' has a part {shown(part)}")
-        parts.append(part["text"])
-    return {"role": turn.get("role"), "content": "".join(parts)}
 
 
 def _lists(row: Row) -> tuple[Conversation, Conversation]:
@@ -104,8 +76,8 @@ def _lists(row: Row) -> tuple[Conversation, Conversation]:
 
 def _texts(row: Row, column: str) -> list[str]:
     found = value(row, column)
-    if isinstance(found, str):
-        found = from_json(found, f"'{column}'")
+    if isinstance(found, str) and (found := listed(cell := found)) is cell:
+        raise ItemError("not JSON", f"'{column}' is {shown(cell)}")
     if not isinstance(found, list) or not all(isinstance(part, str) for part in found):
         raise ItemError("not a list of texts", f"'{column}' is {shown(found)}")
     return found
@@ -136,7 +108,9 @@ def write(votes: Sequence[Preference]) -> dict[str, Any]:
     }
     winner = word(vote, "model_a", "model_b", "tie (bothbad)")
     key = digest(fingerprint(vote), first_name(one(votes)))[:32]
-    return {"question_id": key, **sides, "winner": winner, "judge": vote.source.name, "turn": 1}
+    judge = vote.source.name if vote.source.kind == "human" else f"ai:{vote.source.name}"
+    own = {"question_id": vote.comparison.prompt.id, "id": key}
+    return {**own, **sides, "winner": winner, "judge": judge, "turn": 1}
 
 
 FORMAT = Format(

@@ -23,18 +23,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cai.human.exchange.fields import (
-    Row,
-    conversation,
-    has,
-    items,
-    number,
-    one_among,
-    optional,
-    shown,
-    text,
-    value,
-)
+from cai.data.chosen import value
+from cai.data.turns import conversation, shown
+from cai.human.exchange.fields import Row, has, items, number, one_among, optional, text
 from cai.human.exchange.format import Format, Read, in_order, one, question_text, scored
 from cai.human.pairs import Options, Refusal, Vote, strength, strength_of
 from cai.values.errors import ItemError

@@ -3,7 +3,7 @@
 Turns begin with an empty line and "Human:" or "Assistant:"; the same words anywhere else are text. A row is
 taken when the two dialogues are the same up to the last "Assistant:" and their turns alternate. Otherwise a
 marker stood inside somebody's text, or the dialogues part earlier, and no single answer was preferred.
-Spaces around a turn are not kept. The file names no annotators.
+Spaces around a turn are not kept. The file names no annotators; where a column does, they are read.
 
 Written rows lose: how strong the preference is, who voted, ids, tags, comments. Ties, unscored votes, system
 turns and texts that hold a marker or begin or end with spaces cannot be written.
@@ -15,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai.chat.dialogue import is_dialogue, parse_dialogue
-from cai.human.exchange.fields import Row, answers, has, text
+from cai.data.chosen import answers
+from cai.human.exchange.fields import Row, has, text
 from cai.human.exchange.format import Format, one, strict, winner_first
+from cai.human.exchange.voters import voter
 from cai.human.pairs import Options, Vote
 from cai.values.errors import ItemError
 from cai.values.types import Conversation, Preference
@@ -45,7 +47,9 @@ def read(row: Row, options: Options) -> Iterator[Vote]:
             "prefixes differ", f"the dialogues part at character {parted}, before the last answer"
         )
     messages, first, second = answers(parse_dialogue(chosen), parse_dialogue(rejected))
-    yield Vote(messages, first, second, 1.0, options.by("hh-rlhf"), options.question, tags=options.tags)
+    yield Vote(
+        messages, first, second, 1.0, voter(row, options, "hh-rlhf"), options.question, tags=options.tags
+    )
 
 
 def dialogue(messages: Conversation, answer: str) -> str:

@@ -2,9 +2,11 @@
 
 A task holds ``data`` (prompt and two answers) and ``annotations``, one per annotator, each with ``id``,
 ``completed_by`` (a number, or an object with ``email``), ``was_cancelled`` and ``result``: an item of type
-"pairwise" with ``value.selected`` "left" or "right". A project that also has a ``Choices`` control may say
-"tie" or "both_bad" there, and the text of a ``TextArea`` is the comment. Skipped annotations are refused,
-and so are predictions: they are a model's. The left answer was seen first.
+"pairwise" with ``value.selected`` "left" or "right" is the verdict, whatever else was asked beside it. Where
+an annotation has none, a ``Choices`` control may say it ("tie", "both_bad", a side): the one that
+``--columns preferred=…`` names, that bears a name of a verdict, or the only control of a project that has no
+pairwise one anywhere. The text of a ``TextArea`` is the comment. Skipped annotations are refused, and so are
+predictions: they are a model's. The left answer was seen first.
 
 The names in ``data`` are the project's own: ``prompt`` (or instruction, question) with ``answer1`` and
 ``answer2`` (or response1, response_a, text1 … and their partners) are known; others are named with
@@ -16,39 +18,70 @@ unscored votes than "both bad" cannot be written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from cai.human.exchange.fields import (
-    Row,
-    Verdict,
-    has,
-    items,
-    optional,
-    prompt,
-    shown,
-    table,
-    text,
-    texts,
-    value,
-    verdict,
-)
+from cai.data.chosen import value
+from cai.data.turns import shown
+from cai.data.verdicts import Verdict, coding_of, verdict
+from cai.human.exchange.fields import Row, has, items, optional, table, text, texts
 from cai.human.exchange.format import Format, Read, first_name, human, in_order, word
-from cai.human.exchange.formats.names import identity, pair_columns, prompt_value
+from cai.human.exchange.formats.names import identity, pair_columns, prompt_of, prompt_value
 from cai.human.pairs import Identity, Options, Refusal, Vote, fingerprint
 from cai.values.errors import ItemError
 from cai.values.types import Preference, Source
+from cai.values.words import excerpt
 
 
 def fits(row: Row) -> bool:
     return isinstance(row.get("data"), Mapping) and isinstance(row.get("annotations"), list)
 
 
+VERDICTS = ("verdict", "preference", "preferred", "choice", "label", "winner", "comparison", "overall")
+
+
+def learn(spec: str, rows: Iterable[Row], options: Options) -> tuple[Options, list[str]]:
+    """The options with the Choices control that is the verdict of a project without a pairwise one.
+
+    Raises:
+        FileError: its choices are numbers that can be read in more than one way.
+    """
+    controls: dict[str, list[Any]] = {}
+    pairwise = False
+    for result in _results(rows):
+        if result.get("type") == "pairwise":
+            pairwise = True
+        elif result.get("type") == "choices" and isinstance(result.get("from_name"), str):
+            held = result.get("value")
+            said = held.get("choices") if isinstance(held, Mapping) else None
+            if isinstance(said, list):
+                controls.setdefault(result["from_name"], []).extend(said[:1])
+    named = options.columns.get("preferred") or next((name for name in VERDICTS if name in controls), None)
+    if named is None and not pairwise and len(controls) == 1:
+        (named,) = controls
+    if named is None:
+        return options, []
+    coding = coding_of(spec, named, controls.get(named, []), ("left", "right"), options.coding)
+    told = [f"the verdict is '{named}'"] if named not in VERDICTS else []
+    return replace(options, coding=coding, columns={**options.columns, "preferred": named}), told
+
+
+def _results(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        found = row.get("annotations")
+        for annotation in found if isinstance(found, list) else []:
+            results = annotation.get("result") if isinstance(annotation, Mapping) else None
+            yield from (
+                (r for r in results or () if isinstance(r, Mapping)) if isinstance(results, list) else ()
+            )
+
+
 def read(row: Row, options: Options) -> Iterator[Read]:
     data = table(row, "data")
     asked, first, second = pair_columns(data, options.columns)
-    pair = prompt(value(data, asked)), text(data, first), text(data, second)
     known = identity(data)
+    pair = prompt_of(value(data, asked), known), text(data, first), text(data, second)
     annotations = items(row, "annotations")
     if not annotations:
         raise ItemError("no vote", "nobody has annotated this task")
@@ -71,7 +104,7 @@ def _vote(
 ) -> Vote:
     if annotation.get("was_cancelled"):
         raise ItemError("skipped", "the annotator skipped the task")
-    said, comment = _result(items(annotation, "result"))
+    said, comment = _result(items(annotation, "result"), options)
     annotator = _annotator(annotation)
     return Vote(
         *pair,
@@ -87,19 +120,30 @@ def _vote(
     )
 
 
-def _result(results: list[Any]) -> tuple[Verdict, str | None]:
+def _result(results: list[Any], options: Options) -> tuple[Verdict, str | None]:
     """The choice and the comment among the controls of a project."""
-    said, comment = None, None
+    pairwise, chosen, comment = None, None, None
+    others: list[str] = []
     for result in results:
         held = result.get("value") if isinstance(result, Mapping) else None
         if not isinstance(held, Mapping):
             raise ItemError("not an object", f"a result is {shown(result)}")
         if result.get("type") == "pairwise":
-            said = verdict(value(held, "selected"), "'selected'", ("left", "right"))
+            pairwise = verdict(value(held, "selected"), "'selected'", ("left", "right"))
         elif result.get("type") == "choices" and (choices := texts(held, "choices")):
-            said = verdict(choices[0], "'choices'", ("left", "right"))
+            name = result.get("from_name")
+            if name is None or name == options.columns.get("preferred"):
+                chosen = verdict(choices[0], "'choices'", ("left", "right"), options.coding)
+            else:
+                others.append(str(name))
         elif result.get("type") == "textarea" and (written := texts(held, "text")):
             comment = "\n".join(written)
+    said = pairwise or chosen
+    if said is None and others:
+        there = excerpt(", ".join(others), 60)
+        raise ItemError(
+            "no label", f"no side was picked; is it the answer to {there}? Say --columns preferred=…"
+        )
     if said is None:
         raise ItemError("no label", "no 'pairwise' or 'choices' result in the annotation")
     return said, comment
@@ -155,6 +199,7 @@ FORMAT = Format(
     "data and annotations (tasks of a JSON export)",
     lambda row: has(row, "data", "annotations") and fits(row),
     read,
+    learn=learn,
     write=write,
     grouped=True,
     files=(".json", ".jsonl"),

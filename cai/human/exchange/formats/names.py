@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cai.human.exchange.fields import Row, has, shown, text
+from cai.data.turns import prompt, shown
+from cai.human.exchange.fields import Row, has, text
 from cai.human.pairs import Identity
 from cai.values.errors import ItemError
-from cai.values.types import Conversation, as_messages
+from cai.values.types import Conversation, Message, as_messages
 from cai.values.words import excerpt
 
 PROMPTS = ("prompt", "instruction", "question", "chat", "context")
@@ -21,6 +22,16 @@ PAIRS = (
     ("response-1", "response-2"),
     ("response_a", "response_b"),
     ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("output_1", "output_2"),
+    ("output1", "output2"),
+    ("output_a", "output_b"),
+    ("completion_a", "completion_b"),
+    ("completion_1", "completion_2"),
+    ("completion1", "completion2"),
+    ("generation_1", "generation_2"),
+    ("model_a_response", "model_b_response"),
+    ("option_a", "option_b"),
     ("a", "b"),
 )
 
@@ -49,6 +60,13 @@ def prompt_value(messages: Conversation) -> Any:
     if len(messages) == 1 and messages[0].role == "user":
         return messages[0].content
     return as_messages(messages)
+
+
+def prompt_of(found: Any, known: Identity | None) -> Conversation:
+    """A prompt as text or turns; in a row that cai wrote (``known``), text is text whatever it looks like."""
+    if known is not None and isinstance(found, str):
+        return (Message("user", found),)
+    return prompt(found)
 
 
 def identity(data: Row) -> Identity | None:

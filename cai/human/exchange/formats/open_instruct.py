@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cai.human.exchange.fields import Row, has, optional, shown, text
+from cai.data.turns import shown
+from cai.human.exchange.fields import Row, has, optional, text
 from cai.human.exchange.format import Format, Read
+from cai.human.exchange.voters import voter
 from cai.human.pairs import Options, Vote, strength
 from cai.values.errors import ItemError
-from cai.values.types import Message, Source
+from cai.values.types import Message
 
 STRENGTHS = {
     "a-is-better": 2,
@@ -34,13 +36,12 @@ def read(row: Row, options: Options) -> Iterator[Read]:
     said = text(row, "preference")
     if said not in STRENGTHS:
         raise ItemError("label out of range", f"'preference' is {shown(said)}")
-    evaluator = optional(row, "evaluator")
     yield Vote(
         (Message("user", text(row, "prompt")),),
         text(row, "completion_a"),
         text(row, "completion_b"),
         strength(STRENGTHS[said], 2),
-        Source("human", evaluator) if evaluator else options.by("open-instruct"),
+        voter(row, options, "open-instruct", "evaluator"),
         options.question,
         shown=True,
         comment=_comment(row),

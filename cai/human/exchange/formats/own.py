@@ -9,19 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cai.data import tables
-from cai.human.exchange.fields import (
-    Row,
-    conversation,
-    has,
-    items,
-    optional,
-    probability,
-    table,
-    text,
-    texts,
-    value,
-    weight,
-)
+from cai.data.chosen import value
+from cai.data.turns import conversation
+from cai.human.exchange.fields import Row, has, items, optional, probability, table, text, texts, weight
 from cai.human.exchange.format import Format, one
 from cai.human.exchange.formats.trl import judgement, source
 from cai.human.pairs import Options

@@ -17,6 +17,7 @@ from typing import Any
 
 from cai.human.exchange.fields import Row, has, one_among, text
 from cai.human.exchange.format import Format, Read, one, question_text, strict
+from cai.human.exchange.voters import voter
 from cai.human.pairs import Options, Vote
 from cai.values.errors import ItemError, UsageError
 from cai.values.types import Message, Preference
@@ -33,7 +34,7 @@ def read(row: Row, options: Options) -> Iterator[Read]:
             text(row, "response_0"),
             text(row, "response_1"),
             float(label == 0),
-            options.by("pku-saferlhf"),
+            voter(row, options, "pku-saferlhf"),
             question,
             tags=(question,) if question else (),
         )

@@ -5,44 +5,47 @@
     prompt       the question, as text or as a list of turns
     messages     instead of prompt: the turns as JSON, for tables that hold text only
     a, b         the two responses; or chosen, rejected
-    preferred    a, b, tie or both_bad; 1 or 2; or the name of the preferred column. Not 0/1, which some files
-                 count from nought and others mean as "b was worse"
+    preferred    who won, in words or as a code: see below
     p            instead of preferred: P(a preferred), a number from 0 to 1
     annotator    who voted
     id           the vote's own id
     comment, weight, tags (separated by commas)
 
-Without ``--columns`` these names themselves are looked for. Whether ``a`` was shown first is not known.
+Without ``--columns`` these names and the usual others are looked for: the questions of ``data/asked.py``, the
+pairs of ``names.py``, ``winner`` or ``choice`` for preferred, the annotators of ``voters.py``. A
+``question_id`` is not a vote's id, and an ``id`` that two annotators share is not either. Whether ``a`` was
+shown first is not known.
+
+What the verdicts mean is decided over the whole file (``data/verdicts.py``) and shown where it is not plain;
+0 and 1 can be read in two ways and are asked for (``--coding 0=a,1=b``). The text or the column's name of the
+preferred answer is a verdict too.
 
 Rows are written with the columns above and comparison_id, prompt_id, tags (as JSON), source ("human" or
-"ai") and unscored, which makes them exact but for the per-order judgements behind an AI label.
+"ai") and unscored, which makes them exact but for the per-order judgements behind an AI label. In csv, cells
+that a spreadsheet would run as a formula have an apostrophe before them, which the import takes away again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
-from cai.human.exchange.fields import (
-    Row,
-    Verdict,
-    conversation,
-    from_json,
-    has,
-    optional,
-    probability,
-    prompt,
-    text,
-    texts,
-    value,
-    verdict,
-    weight,
-)
+from cai.data import asked as asking
+from cai.data.chosen import answer, value
+from cai.data.turns import conversation, listed, prompt, shown, spelt
+from cai.data.verdicts import SIDES, Side, Verdict, coding_of, key, verdict
+from cai.human.exchange.cells import plain
+from cai.human.exchange.fields import Row, has, optional, probability, text, texts, weight
 from cai.human.exchange.format import Format, Read, one, word
+from cai.human.exchange.formats.names import PAIRS
+from cai.human.exchange.voters import PEOPLE, voter
 from cai.human.pairs import Options, Vote
 from cai.values.errors import ItemError, UsageError
-from cai.values.types import Comparison, Conversation, Preference, Prompt, Source, as_messages
+from cai.values.types import Comparison, Conversation, Message, Preference, Prompt, Source, as_messages
 from cai.values.words import did_you_mean, one_of
 
 NAMES = (
@@ -67,7 +70,7 @@ def parse_columns(spec: str) -> dict[str, str]:
     """``prompt=question,a=answer1,…`` as a mapping.
 
     Raises:
-        UsageError: not of that form, an unknown name, a name given twice, or no pair or no label in it.
+        UsageError: not of that form, an unknown name, a name given twice, or one response without the other.
     """
     columns: dict[str, str] = {}
     for part in spec.split(","):
@@ -80,40 +83,105 @@ def parse_columns(spec: str) -> dict[str, str]:
         if name in columns:
             raise UsageError(f"--columns {spec}: '{name}' is given twice")
         columns[name] = column
-    if not ({"a", "b"} <= columns.keys() or {"chosen", "rejected"} <= columns.keys()):
-        raise UsageError(f"--columns {spec}: say which columns are a and b, or chosen and rejected")
-    if "a" in columns and not {"preferred", "p"} & columns.keys():
-        raise UsageError(f"--columns {spec}: say which column is preferred (a, b, tie) or p (a probability)")
+    for name, other in (("a", "b"), ("b", "a"), ("chosen", "rejected"), ("rejected", "chosen")):
+        if name in columns and other not in columns:
+            raise UsageError(f"--columns {spec}: '{name}' needs '{other}' beside it")
     return columns
 
 
+CELLS = (".csv", ".tsv", ".xlsx")  # files in which cai makes formulas harmless
+PREFERRED = (
+    "preferred",
+    "preference",
+    "winner",
+    "choice",
+    "verdict",
+    "label",
+    "labels",
+    "better",
+    "best",
+    "selected",
+    "preferred_response",
+    "preferred_answer",
+    "vote",
+)
+
+
 def fits(row: Row) -> bool:
-    asked = "prompt" in row or "messages" in row
+    question = "prompt" in row or "messages" in row
     labelled = "preferred" in row or "p" in row
-    return asked and has(row, "a", "b") and labelled and not has(row, "prompt_id", "judgements")
+    return question and has(row, "a", "b") and labelled and not has(row, "prompt_id", "judgements")
+
+
+def near(row: Row) -> bool:
+    """Whether the columns can be told under the names that others use."""
+    question = any(name in row for name in asking.NAMES)
+    return question and _pair(row) is not None and ("p" in row or _column(row, {}) is not None)
+
+
+def _pair(row: Row) -> tuple[str, str] | None:
+    return next((names for names in PAIRS if has(row, *names)), None)
+
+
+def _column(row: Row, columns: Mapping[str, str]) -> str | None:
+    """The column of verdicts."""
+    return columns.get("preferred") or next((name for name in PREFERRED if name in row), None)
+
+
+def _sides(row: Row, columns: Mapping[str, str]) -> tuple[str, str]:
+    return (columns["a"], columns["b"]) if "a" in columns else (_pair(row) or ("a", "b"))
+
+
+def learn(spec: str, rows: Iterable[Row], options: Options) -> tuple[Options, list[str]]:
+    """The options with what every verdict of the column means, and lines that say so where it is not plain.
+
+    Raises:
+        FileError: numbers that can be read in more than one way.
+    """
+    options = replace(options, cells=Path(spec.lower().removesuffix(".gz")).suffix in CELLS)
+    if "chosen" in options.columns:
+        return options, []
+    column, names, p = "preferred", ("a", "b"), options.columns.get("p", "p")
+
+    def cells() -> Iterator[Any]:
+        nonlocal column, names
+        for row in rows:
+            if (found := _column(row, options.columns)) is not None and row.get(p) in (None, ""):
+                column, names = found, _sides(row, options.columns)
+                yield row.get(found)
+
+    # The names of the two sides are those of the first row that has them.
+    first = next(iter(given := cells()), None)
+    coding = coding_of(spec, column, chain([first], given), names, options.coding)
+    told = [f"'{word}' = {side}" for word, side in coding.items() if word not in (*SIDES, *map(key, names))]
+    return replace(options, coding=coding), [f"in '{column}', {', '.join(told[:12])}"] if told else []
 
 
 def read(row: Row, options: Options) -> Iterator[Read]:
     if not options.columns and has(row, *_EXACT):
-        yield _exact(row)
+        yield _exact({name: plain(cell) for name, cell in row.items()} if options.cells else row)
         return
-    columns = options.columns or {name: name for name in NAMES}
-    names = ("chosen", "rejected") if "chosen" in options.columns else ("a", "b")
-    _require(row, options.columns)
-    row = {name: row[column] for name, column in columns.items() if column in row}
-    said = Verdict(1.0) if names[0] == "chosen" else _verdict(row, (columns["a"], columns["b"]))
-    annotator = optional(row, "annotator")
+    columns = options.columns
+    _require(row, columns)
+    names = ("chosen", "rejected") if "chosen" in columns else _sides(row, columns)
+    first, second = (_answer(row, columns.get(name, name)) for name in names)
+    own = {name: row.get(columns.get(name, name)) for name in ("p", "comment", "weight", "tags")}
+    own["preferred"] = row.get(_column(row, columns) or "preferred")
+    said = Verdict(1.0) if names[0] == "chosen" else _verdict(own, names, options.coding, (first, second))
+    source = voter(row, options, "table", columns.get("annotator"))
+    number = optional(row, columns.get("id", "id"))
+    named = "annotator" in columns or any(row.get(name) for name in PEOPLE)
     yield Vote(
-        _messages(row),
-        text(row, names[0]),
-        text(row, names[1]),
+        _messages(row, columns),
+        first,
+        second,
         said.p,
-        Source("human", annotator) if annotator else options.by("table"),
+        source,
         options.question,
         unscored=said.unscored,
-        comment=optional(row, "comment"),
-        key=optional(row, "id"),
-        tags=tuple(dict.fromkeys((*_tags(row), *options.tags))),
+        comment=optional(own, "comment"),
+        key=f"{source.name}/{number}" if number and named else number,
+        tags=tuple(dict.fromkeys((*_tags(own), *options.tags))),
     )
 
 
@@ -132,17 +200,38 @@ def _tags(row: Row) -> tuple[str, ...]:
     return tuple(tag.strip() for tag in parts if tag.strip())
 
 
-def _messages(row: Row) -> Conversation:
+def _answer(row: Row, column: str) -> str:
+    """A response: text, or the one turn of the assistant that a cell holds."""
+    found = spelt(value(row, column))
+    if isinstance(found, str):
+        return found
+    if not isinstance(found, list) or not found or not isinstance(found[0], Mapping):
+        raise ItemError("not text", f"'{column}' is {shown(found)}")
+    return answer(conversation(found, f"'{column}'"), column)
+
+
+def _messages(row: Row, columns: Mapping[str, str]) -> Conversation:
+    """What was asked: in the column that the user names, else in a known one."""
+    for name in ("messages", "prompt"):
+        if name in columns:
+            return prompt(value(row, columns[name]), f"'{columns[name]}'")
     if row.get("messages") not in (None, ""):
-        found = row["messages"]
-        return conversation(from_json(found, "'messages'") if isinstance(found, str) else found, "'messages'")
-    return prompt(value(row, "prompt"))
+        return conversation(row["messages"], "'messages'")
+    found = asking.asked(row)
+    if found is None:
+        return prompt(value(row, asking.empty(row) or "prompt"))
+    return found
 
 
-def _verdict(row: Row, names: tuple[str, str]) -> Verdict:
-    said = None
-    if row.get("preferred") not in (None, ""):
-        said = verdict(row["preferred"], "'preferred'", names)
+def _verdict(
+    row: Row, names: tuple[str, str], coding: Mapping[str, Side], texts: tuple[str, str] | None = None
+) -> Verdict:
+    said, cell = None, row.get("preferred")
+    if cell not in (None, ""):
+        if texts is not None and cell in texts and texts[0] != texts[1] and key(cell) not in SIDES:
+            said = Verdict(float(cell == texts[0]))
+        else:
+            said = verdict(cell, "'preferred'", names, coding)
     if row.get("p") not in (None, ""):
         p = probability(row, "p")
         if said is not None and (said.p is None or (p - 0.5) * (said.p - 0.5) < 0):
@@ -153,16 +242,24 @@ def _verdict(row: Row, names: tuple[str, str]) -> Verdict:
     return said
 
 
+def prompt_in(row: Row) -> Conversation:
+    """The prompt of a row that cai wrote: its text is text, whatever it looks like."""
+    if row.get("messages") not in (None, ""):
+        return conversation(row["messages"], "'messages'")
+    return (Message("user", text(row, "prompt")),)
+
+
 def _exact(row: Row) -> Preference:
     """A row that cai wrote, as it was."""
-    tags = from_json(text(row, "tags"), "'tags'") if row.get("tags") else []
+    tags = listed(row.get("tags") or [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise ItemError("not a list of texts", f"'tags' is {row['tags']}")
     if row["source"] not in ("human", "ai"):
         raise ItemError("not a source", f"'source' is {row['source']}; it must be human or ai")
     unscored = optional(row, "unscored")
-    said = Verdict(None, unscored) if unscored else _verdict(row, ("a", "b"))
-    asked = Prompt(text(row, "prompt_id"), _messages(row), tuple(tags))
+    said = Verdict(None, unscored) if unscored else _verdict(row, ("a", "b"), {})
+    turns = prompt_in(row)
+    asked = Prompt(text(row, "prompt_id"), turns, tuple(tags))
     return Preference(
         Comparison(text(row, "comparison_id"), asked, text(row, "a"), text(row, "b")),
         said.p,
@@ -201,6 +298,8 @@ FORMAT = Format(
     "prompt, a, b and preferred or p; other names with --columns prompt=…,a=…,b=…,preferred=…",
     fits,
     read,
+    near=near,
+    learn=learn,
     write=write,
     files=(".csv", ".jsonl", ".json", ".parquet"),
     loses="the judgements behind a label",

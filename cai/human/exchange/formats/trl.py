@@ -1,9 +1,13 @@
 """TRL preference rows (TRL 1.16, "dataset formats"): ``chosen`` and ``rejected``, with or without ``prompt``.
 
-Conversational (lists of turns) and standard (text). With an explicit prompt the two hold the answer alone;
-without, they hold the whole conversation, or text of which the words they share are the prompt. A prompt in
-text beside whole conversations is a copy and is not read. ``p_chosen`` is read where it stands, else P = 1;
-``margin`` and other columns are not read.
+Conversational (lists of turns) and standard (text), in all the ways that ``data/chosen.py`` reads. The
+file's own question is the prompt, under any of the names in ``data/asked.py``; without one, the two hold
+the whole conversation, as turns or as text with marks of turns. TRL's "implicit prompt" in plain text (the
+words that the two begin with) is refused: any two answers may begin alike. A prompt in text beside whole
+conversations is a copy and is not read. Lists of several chosen or rejected texts (RewardBench 2) are a
+vote for every pair. ``p_chosen`` is read where it stands, else P = 1; annotators as ``voters.py`` says;
+``margin`` and other columns are not read. OpenAI's preference files (``input``, ``preferred_output``,
+``non_preferred_output``) and the other names in WINNERS are the same.
 
 Written rows are conversational with an explicit prompt, ``p_chosen``, and columns that TRL passes over: ids,
 which response of the comparison is the chosen one (``first``) and P of its ``a`` (``p_a``), tags, source,
@@ -16,31 +20,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cai.human.exchange.fields import (
-    Row,
-    answers,
-    conversation,
-    has,
-    items,
-    optional,
-    probability,
-    prompt,
-    shown,
-    table,
-    text,
-    texts,
-    value,
-    weight,
-)
+from cai.data.chosen import chosen_rejected, spread
+from cai.data.turns import shown
+from cai.human.exchange.fields import Row, has, items, optional, probability, table, text, texts, weight
 from cai.human.exchange.format import Format, Read, one, winner_first
 from cai.human.exchange.formats import hh_rlhf
+from cai.human.exchange.voters import voter
 from cai.human.pairs import Options, Vote
 from cai.values.errors import ItemError
 from cai.values.types import (
     Comparison,
     Conversation,
     Judgement,
-    Message,
     Preference,
     Prompt,
     Source,
@@ -51,48 +42,45 @@ SCORES = (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating
 _OURS = ("comparison_id", "prompt_id", "first", "p_a", "source", "judgements")
 
 
+WINNERS = (
+    ("chosen", "rejected"),
+    ("preferred_output", "non_preferred_output"),
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("response_j", "response_k"),
+    ("better", "worse"),
+    ("accepted", "rejected"),
+)
+
+
 def fits(row: Row) -> bool:
-    if not has(row, "chosen", "rejected") or hh_rlhf.fits(row) or has(row, "a", "b", "p", "source"):
+    names = _names(row)
+    if names is None or hh_rlhf.fits(row) or has(row, "a", "b", "p", "source"):
         return False
     return not any(has(row, *columns) for columns in SCORES)
 
 
+def _names(row: Row) -> tuple[str, str] | None:
+    return next((names for names in WINNERS if has(row, *names)), None)
+
+
 def read(row: Row, options: Options) -> Iterator[Read]:
-    messages, chosen, rejected = pair(row)
     if has(row, *_OURS):
+        messages, chosen, rejected = pair(row)
         yield _exact(row, messages, (chosen, rejected))
         return
-    p = probability(row, "p_chosen") if row.get("p_chosen") is not None else 1.0
-    yield Vote(messages, chosen, rejected, p, options.by("trl"), options.question, tags=options.tags)
+    names = _names(row) or WINNERS[0]
+    plain = {**row, "chosen": row.get(names[0]), "rejected": row.get(names[1])} if _names(row) else row
+    pairs = [chosen_rejected(single) for single in spread(plain)[: options.pairs]]
+    p = probability(row, "p_chosen") if row.get("p_chosen") not in (None, "") else 1.0
+    source, key = voter(row, options, "trl"), optional(row, "vote_id")
+    for found in pairs:
+        yield Vote(*found, p, source, options.question, key=key, tags=options.tags)
 
 
 def pair(row: Row) -> tuple[Conversation, str, str]:
-    """Prompt, chosen answer and rejected answer of any of the four forms."""
-    chosen, rejected, asked = value(row, "chosen"), value(row, "rejected"), row.get("prompt")
-    if isinstance(chosen, str) and isinstance(rejected, str):
-        if asked is None or asked == "":
-            return _shared_text(chosen, rejected)
-        return prompt(asked), chosen, rejected
-    first, second = conversation(chosen, "'chosen'"), conversation(rejected, "'rejected'")
-    if asked not in (None, "") and not (isinstance(asked, str) and len(first) > 1):
-        return prompt(asked), _answer(first, "chosen"), _answer(second, "rejected")
-    return answers(first, second)
-
-
-def _answer(turns: Conversation, column: str) -> str:
-    if len(turns) != 1 or turns[0].role != "assistant":
-        raise ItemError("not an answer", f"beside a prompt, '{column}' holds one turn of the assistant")
-    return turns[0].content
-
-
-def _shared_text(chosen: str, rejected: str) -> tuple[Conversation, str, str]:
-    """Text without a prompt: what both begin with, up to the last whole word, is the prompt."""
-    pairs = enumerate(zip(chosen, rejected, strict=False))
-    shared = next((n for n, (x, y) in pairs if x != y), min(len(chosen), len(rejected)))
-    cut = max((n for n in range(1, shared + 1) if chosen[n - 1].isspace()), default=0)
-    if not chosen[:cut].strip():
-        raise ItemError("no prompt", "there is no 'prompt', and the two texts share no first words")
-    return (Message("user", chosen[:cut].strip()),), chosen[cut:].strip(), rejected[cut:].strip()
+    """Prompt, chosen answer and rejected answer of any of the forms."""
+    return chosen_rejected(row)
 
 
 def _exact(row: Row, messages: Conversation, pair: tuple[str, str]) -> Preference:
@@ -159,7 +147,7 @@ def write(votes: Sequence[Preference]) -> dict[str, Any]:
 
 FORMAT = Format(
     "trl",
-    "chosen and rejected (texts or lists of turns), with or without prompt",
+    "chosen and rejected (texts or lists of turns), with a prompt or as whole conversations",
     fits,
     read,
     write=write,

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 
-from cai.human.exchange.fields import Row, has, items, number, shown, text
+from cai.data.turns import shown
+from cai.human.exchange.fields import Row, has, items, number, text
 from cai.human.exchange.format import Format, Read
 from cai.human.exchange.formats import trl
 from cai.human.pairs import Options, Refusal, Vote

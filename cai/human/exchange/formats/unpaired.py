@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cai.human.exchange.fields import Row, conversation, has, prompt, shown, value
+from cai.data.chosen import value
+from cai.data.turns import conversation, prompt, shown, spelt
+from cai.human.exchange.fields import Row, has
 from cai.human.exchange.format import Format, Numbered, Read
 from cai.human.pairs import Options, Refusal, Vote
 from cai.values.errors import ItemError
@@ -66,7 +68,7 @@ def _pairs(
 
 def _parse(row: Row) -> tuple[Conversation, str, bool]:
     completion, label = value(row, "completion"), value(row, "label")
-    if not isinstance(completion, str):
+    if not isinstance(completion := spelt(completion), str):
         turns = conversation(completion, "'completion'")
         if len(turns) != 1 or turns[0].role != "assistant":
             raise ItemError("not an answer", "'completion' holds one turn of the assistant")

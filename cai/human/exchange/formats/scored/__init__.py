@@ -1,0 +1,1 @@
+"""Formats in which a row, or several, put more than two answers in an order, or score them."""

@@ -1,0 +1,230 @@
+"""The prompt and the two answers of a row, in the forms that people have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.data.chosen import chosen_rejected, spread
+from cai.data.markers import marked
+from cai.data.sources import read
+from cai.data.turns import conversation, listed, spelt
+from cai.values.errors import FileError, ItemError
+from cai.values.types import Message
+
+Turns = list[tuple[str, str]]
+ASKED: Turns = [("user", "Is it far?")]
+TURN = {"role": "user", "content": "Is it far?"}
+YES, NO = {"role": "assistant", "content": "Yes."}, {"role": "assistant", "content": "No."}
+
+
+def turns(found: Any) -> Turns:
+    return [(turn.role, turn.content) for turn in found]
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"question": "Is it far?"}, ASKED),
+        ({"system": "", "question": "Is it far?"}, ASKED),
+        ({"system": "Be brief.", "question": "Is it far?"}, [("system", "Be brief."), *ASKED]),
+        ({"instruction": "Is it far?", "input": ""}, ASKED),
+        ({"instruction": "Sum up.", "input": "It is far."}, [("user", "Sum up.\n\nIt is far.")]),
+        ({"instruction": "Sum up.", "context": "It is far."}, [("user", "Sum up.\n\nIt is far.")]),
+        ({"input": "Is it far?"}, ASKED),
+        ({"query": "Is it far?"}, ASKED),
+        ({"instruction": "Is it far?", "history": [["Hi", "Hello."]]},
+         [("user", "Hi"), ("assistant", "Hello."), *ASKED]),
+        ({"prompt": "\n\nHuman: Is it far?\n\nAssistant:"}, ASKED),
+        ({"prompt": str([TURN])}, ASKED),
+        ({"prompt": json.dumps([TURN])}, ASKED),
+        ({"conversations": [{"from": "human", "value": "Is it far?"}]}, ASKED),
+        ({"input": {"messages": [TURN], "tools": []}}, ASKED),
+        ({"prompt": None, "question": "Is it far?"}, ASKED),
+    ],
+)  # fmt: skip
+def test_the_files_own_question_wins(row: dict[str, Any], prompt: Turns) -> None:
+    row |= {"chosen": "It is near the sea.", "rejected": "It is near the road."}
+    found, chosen, rejected = chosen_rejected(row)
+    assert (turns(found), chosen, rejected) == (prompt, "It is near the sea.", "It is near the road.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"chosen": "It is near the sea.", "rejected": "It is near the road."},
+        {"chosen": "Is it far? Yes.", "rejected": "Is it far? No."},
+        {"chosen": "It is\n\nnear.", "rejected": "It is\n\nfar."},
+        {"chosen": "User: Hi\nand nobody answers", "rejected": "User: Hi\nor does"},
+        {"chosen": "x", "rejected": "y", "prompt": ""},
+        {"chosen": [YES], "rejected": [NO]},
+    ],
+)
+def test_nothing_is_invented(row: dict[str, Any]) -> None:
+    with pytest.raises(ItemError, match="no prompt"):
+        chosen_rejected(row)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "\n\nHuman: Is it far?\n\nAssistant: {}",
+        "Human: Is it far?\n\nAssistant: {}",
+        "User: Is it far?\nAssistant: {}",
+        "<|im_start|>user\nIs it far?<|im_end|>\n<|im_start|>assistant\n{}<|im_end|>",
+        "<|user|>\nIs it far?</s>\n<|assistant|>\n{}</s>",
+        "<bos><start_of_turn>user\nIs it far?<end_of_turn>\n<start_of_turn>model\n{}<end_of_turn>",
+        "<s>[INST] Is it far? [/INST] {} </s>",
+        "### Instruction:\nIs it far?\n\n### Response:\n{}",
+        "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nIs it far?<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
+    ],
+)
+def test_conversations_in_one_text(form: str) -> None:
+    found, chosen, rejected = chosen_rejected({"chosen": form.format("Yes."), "rejected": form.format("No.")})
+    assert (turns(found), chosen, rejected) == (ASKED, "Yes.", "No.")
+    beside = {"question": "Is it far?", "chosen": form.format("Yes."), "rejected": form.format("No.")}
+    assert chosen_rejected(beside)[1:] == ("Yes.", "No.")
+
+
+def test_marks_of_turns() -> None:
+    llama = "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Yes? [INST] Far? [/INST] No."
+    assert turns(marked(llama) or ()) == [
+        ("system", "Be brief."),
+        ("user", "Hi"), ("assistant", "Yes?"), ("user", "Far?"), ("assistant", "No."),
+    ]  # fmt: skip
+    assert marked("Assistant: I begin\nUser: then") is None
+    assert marked("No marks: at all") is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [
+        ([TURN, YES], [TURN, NO]),
+        (str([TURN, YES]), str([TURN, NO])),
+        (json.dumps([TURN, YES]), json.dumps([TURN, NO])),
+        ("[{'role': 'user', 'content': 'Is it far?'}\n {'role': 'assistant', 'content': 'Yes.'}]",
+         "[{'role': 'user', 'content': 'Is it far?'}\n {'role': 'assistant', 'content': 'No.'}]"),
+        ([{"from": "human", "value": "Is it far?"}, {"from": "gpt", "value": "Yes."}],
+         [{"from": "human", "value": "Is it far?"}, {"from": "gpt", "value": "No."}]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("beside", [{}, {"prompt": "Is it far?"}, {"prompt": [TURN]}])
+def test_whole_conversations(chosen: Any, rejected: Any, beside: dict[str, Any]) -> None:
+    found, *answers = chosen_rejected({**beside, "chosen": chosen, "rejected": rejected})
+    assert (turns(found), answers) == (ASKED, ["Yes.", "No."])
+
+
+@pytest.mark.parametrize(
+    ("turn", "read"),
+    [
+        ({"role": "developer", "content": "x"}, ("system", "x")),
+        ({"role": "System", "content": "x"}, ("system", "x")),
+        ({"role": "Human", "content": "x"}, ("user", "x")),
+        ({"role": "model", "content": "x"}, ("assistant", "x")),
+        ({"from": "gpt", "value": "x"}, ("assistant", "x")),
+        ({"role": "prompter", "text": "x"}, ("user", "x")),
+        ({"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "text", "text": "y"}]},
+         ("user", "xy")),
+        ({"role": "user", "content": [{"type": "input_text", "text": "x"}]}, ("user", "x")),
+        ({"role": "tool", "content": "12 km"}, ("user", "[tool result]\n12 km")),
+        ({"role": "assistant", "content": None, "tool_calls": [{"name": "way"}]},
+         ("assistant", '[tool call]\n[{"name": "way"}]')),
+        ({"from": "function_call", "value": "way()"}, ("assistant", "[tool call]\nway()")),
+    ],
+)  # fmt: skip
+def test_turns_of_any_tool(turn: dict[str, Any], read: tuple[str, str]) -> None:
+    assert turns(conversation([turn], "it")) == [read]
+
+
+@pytest.mark.parametrize(
+    ("turn", "reason"),
+    [
+        ({"role": "narrator", "content": "x"}, "not a turn"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}, "not text"),
+        ({"role": "user", "content": []}, "not a turn"),
+        ({"role": "user"}, "not a turn"),
+        ("x", "not a turn"),
+    ],
+)
+def test_turns_that_are_refused(turn: Any, reason: str) -> None:
+    with pytest.raises(ItemError, match=reason):
+        conversation([turn], "it")
+
+
+def test_texts_that_look_like_lists_stay_texts() -> None:
+    for text in ("[1, 2, 3]", "['a']", '{"role": 1}', "[]", "[x for x in y]", '["a", "b"]', "[{'a': 1}]"):
+        assert spelt(text) == text
+    assert listed("[" * 5000 + "]" * 5000) == "[" * 5000 + "]" * 5000
+    assert listed("['a']") == ["a"]
+
+
+def test_one_against_several() -> None:
+    row = {"prompt": "6 times 7?", "chosen": ["42"], "rejected": ["41", "forty"]}
+    assert [(one["chosen"], one["rejected"]) for one in spread(row)] == [("42", "41"), ("42", "forty")]
+    cells = {name: str(held) if isinstance(held, list) else held for name, held in row.items()}
+    assert spread(cells) == spread(row)
+    plain = {"prompt": "q", "chosen": "x", "rejected": "y"}
+    assert spread(plain) == [plain]
+    half = {"prompt": "q", "chosen": "[1]", "rejected": "['a']"}
+    assert spread(half) == [half]  # answers in code, not lists of answers
+
+
+# --- as prompts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "prompt"),
+    [
+        ({"Behavior": "Steal a bike", "BehaviorID": "x"}, [("user", "Steal a bike")]),
+        ({"Behavior": "Sum it up", "ContextString": "A text."}, [("user", "A text.\n\nSum it up")]),
+        ({"Goal": "Steal a bike now", "Behavior": "Theft", "Target": "Sure"}, [("user", "Steal a bike now")]),
+        ({"category": "x", "forbidden_prompt": "Steal"}, [("user", "Steal")]),
+        ({"opening_prompt": "Hello there"}, [("user", "Hello there")]),
+        ({"messages": [TURN, YES]}, ASKED),
+        ({"messages": [{"role": "system", "content": "Be kind."}, TURN, YES]},
+         [("system", "Be kind."), *ASKED]),
+        ({"conversations": [{"from": "human", "value": "Is it far?"}, {"from": "gpt", "value": "Yes."}]},
+         ASKED),
+        ({"question": "Is it far?", "chosen": "Yes.", "rejected": "No."}, ASKED),
+        ({"chosen": str([TURN, YES]), "rejected": str([TURN, NO])}, ASKED),
+        ({"input": {"messages": [TURN]}, "preferred_output": [YES], "non_preferred_output": [NO]}, ASKED),
+    ],
+)  # fmt: skip
+def test_prompts_of_files_that_people_have(tmp_path: Path, row: dict[str, Any], prompt: Turns) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps(row))
+    (found,) = read(str(path)).prompts
+    assert turns(found.messages) == prompt
+
+
+def test_a_column_that_the_user_names(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("prompt,Attack,id\nx,Steal it,7\ny,,8\n")
+    reading = read(str(path), column="attack")
+    assert [(p.id, p.messages) for p in reading.prompts] == [("7", (Message("user", "Steal it"),))]
+    assert [(f.item, f.reason) for f in reading.failures] == [("row 2", "empty prompt")]
+    with pytest.raises(FileError, match="no 'atack' among prompt, attack, id; did you mean 'attack'"):
+        read(str(path), column="atack")
+
+
+def test_messages_of_a_tree_are_prompts_only_at_its_root(tmp_path: Path) -> None:
+    rows = [
+        {"message_id": "1", "parent_id": None, "role": "prompter", "text": "Is it far?"},
+        {"message_id": "2", "parent_id": "1", "role": "assistant", "text": "Yes."},
+    ]
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps(rows))
+    reading = read(str(path))
+    assert [p.messages[0].content for p in reading.prompts] == ["Is it far?"]
+    assert [f.reason for f in reading.failures] == ["not a first message"]
+
+
+def test_composed_and_decomposed_accents_are_one_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([{"prompt": "Caf\u00e9?"}, {"prompt": "Cafe\u0301? "}, {"prompt": "Tea?"}]))
+    reading = read(str(path))
+    assert (len(reading.prompts), reading.duplicates) == (2, 1)
