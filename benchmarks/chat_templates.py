@@ -181,16 +181,16 @@ def published() -> tuple[Template, ...]:
 
 
 @cache
-def tokenizer_for(text: str, special: bool = False) -> Any:
-    """A small byte-level tokenizer in which every control token that ``text`` names is one token.
+def tokenizer_for(text: str, special: bool = False, metaspace: bool = False) -> Any:
+    """A small tokenizer in which every control token that ``text`` names is one token.
 
     Those of thoughts are added without the "special" flag, as Qwen does, or ``special``: then they vanish
-    when ids are decoded.
+    when ids are decoded. Bytes as in GPT, or with ``metaspace`` pieces of words as in Llama 2 and Gemma.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import AddedToken
     from transformers import PreTrainedTokenizerFast
 
-    named = set(_CONTROL.findall(text)) | {"<s>", "</s>"}
+    named = set(_CONTROL.findall(text)) | {"<s>", "</s>", "<unk>"}
     if "enable_thinking" in text or "thinking" in text:
         named |= {"<think>", "</think>"}
     if "[INST]" in text and "THINK" in text:
@@ -198,23 +198,44 @@ def tokenizer_for(text: str, special: bool = False) -> Any:
     named |= {end for beginning, end in MARKERS if beginning in named}
     controls = sorted(named)
     thoughts = {marker for pair in pairs_of(controls) for marker in pair}
+    backend = (_metaspace if metaspace else _bytes)([c for c in controls if c not in thoughts])
+    backend.add_tokens([AddedToken(c, normalized=False, special=special) for c in controls if c in thoughts])
+    end = next((c for c in _ENDS if c in named), "</s>")
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=backend, bos_token="<s>", eos_token=end, pad_token="</s>", unk_token="<unk>"
+    )
+    tokenizer.chat_template = text
+    return tokenizer
+
+
+def _bytes(special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=500 + len(controls),
+        vocab_size=500 + len(special),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        special_tokens=[c for c in controls if c not in thoughts],
+        special_tokens=special,
         show_progress=False,
     )
     backend.train_from_iterator(SENTENCES * 3, trainer)
-    backend.add_tokens([AddedToken(c, normalized=False, special=special) for c in controls if c in thoughts])
-    end = next((c for c in _ENDS if c in named), "</s>")
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend, bos_token="<s>", eos_token=end, pad_token="</s>"
+    return backend
+
+
+def _metaspace(special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Metaspace(prepend_scheme="first")
+    letters = "\n " + " ".join(map(chr, range(33, 127)))  # every letter, so that none is unknown
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300 + len(special), special_tokens=special, unk_token="<unk>", show_progress=False
     )
-    tokenizer.chat_template = text
-    return tokenizer
+    backend.train_from_iterator([*SENTENCES * 3, letters], trainer)
+    return backend
 
 
 # --- the columns: each raises AssertionError with words, or returns what to print ------------------
@@ -252,7 +273,7 @@ def ids_equal(tokenizer: Any) -> str:
 
 def inert(tokenizer: Any) -> str:
     """Contents of every role never become control tokens."""
-    controls = set(tokenizer.get_added_vocab().values())
+    controls = set(tokenizer.get_added_vocab().values()) - {tokenizer.unk_token_id}
     every = " ".join(tokenizer.get_added_vocab())
 
     def counted(text: str) -> list[int]:
@@ -296,7 +317,8 @@ def row_whole(tokenizer: Any) -> str:
 def thought_apart(tokenizer: Any) -> str:
     """A thought by the model's own markers is no part of the answer; cut inside it there is none."""
     template = tokenizer.get_chat_template()
-    _thought_apart(tokenizer_for(template, special=True), template)
+    metaspace = type(tokenizer.backend_tokenizer.model).__name__ == "Unigram"
+    _thought_apart(tokenizer_for(template, True, metaspace), template)
     return _thought_apart(tokenizer, template)
 
 
@@ -378,9 +400,9 @@ COLUMNS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def row(template: Template) -> dict[str, str]:
+def row(template: Template, metaspace: bool = False) -> dict[str, str]:
     """Every column of one template: what was seen, ``refused: …``, or ``WRONG: …``."""
-    tokenizer = tokenizer_for(template.text)
+    tokenizer = tokenizer_for(template.text, False, metaspace)
     try:
         encoding.end_ids(tokenizer)
     except CaiError as error:

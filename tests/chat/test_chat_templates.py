@@ -15,9 +15,10 @@ def test_there_are_templates_of_many_families() -> None:
     assert {"trl", "published"} <= {template.source for template in templates()}
 
 
+@pytest.mark.parametrize("metaspace", [False, True], ids=["bytes", "metaspace"])
 @pytest.mark.parametrize("template", EACH)
-def test_every_column_holds(template) -> None:
-    cells = row(template)
+def test_every_column_holds(template, metaspace) -> None:
+    cells = row(template, metaspace)
     assert set(cells) == set(COLUMNS)
     if template.name in REFUSED:
         assert all(cell.startswith("refused: the chat template of") for cell in cells.values())
