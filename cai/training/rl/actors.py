@@ -148,12 +148,18 @@ def _adapter(model: Any, name: str) -> list[nn.Parameter]:
     return [parameter for key, parameter in model.named_parameters() if f".{name}." in key]
 
 
-def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, seed: int) -> Actors:
+def load_actors(
+    policy_path: str,
+    critic_path: str | None,
+    config: PPOConfig,
+    seed: int,
+    ready: Callable[[Any], None] = lambda policy: None,
+) -> Actors:
     """Policy and reference from ``policy_path``; the critic from there too, or from a reward model.
 
     A fresh value head is drawn with a deviation of 1/√(d+1) (Huang et al. 2024). A reward model in
     ``critic_path`` gives its head as well; it isn't used where the critic has no weights of its own, with
-    LoRA or shared.
+    LoRA or shared. ``ready`` is given the policy before anything is built around it.
     """
 
     def load() -> Any:
@@ -165,6 +171,7 @@ def load_actors(policy_path: str, critic_path: str | None, config: PPOConfig, se
         return model
 
     policy = load()
+    ready(policy)
     device = settings(config, sum(weight.numel() for weight in policy.parameters()))
     quick(policy)
     if device.gradient_checkpointing:

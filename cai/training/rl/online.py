@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cai.chat.saved import announce, save_tokenizer
+from cai.chat.saved import announce
 from cai.config.train_config import GroupConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.training import quiet
@@ -96,7 +96,7 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
     longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
     with stop_requests(watch.should_stop) as stop:
-        trainer = _trainer(job, workspace, tasks, Watch(watch.progress, stop))
+        trainer = _trainer(job, workspace, tasks, Watch(watch.progress, stop, watch.say))
         run, config, processes = trainer.run, job.config, trainer.accelerator.num_processes
         run.sampler = open_sampler(config.sampler, Path(job.policy), trainer.model, longest, processes)
         try:
@@ -123,6 +123,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
 
     from cai.training.device import settings, use_fast_attention
     from cai.training.rl.online_trainers import TRAINERS, Run
+    from cai.training.saving import prove
     from cai.training.updates.loop import adapter, load_language_model, load_tokenizer
 
     config = job.config
@@ -130,6 +131,8 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     device = settings(config, sum(weight.numel() for weight in model.parameters()))
     if config.lora is not None and device.kind == "cuda":
         model = model.to(device.dtype)
+    tokenizer, first = load_tokenizer(job.policy), os.environ.get("RANK", "0") == "0"
+    prove(model, tokenizer, job.policy, workspace, watch.say, write=first)
     longest = max(len(task.ids) for task in tasks) + config.max_tokens
     use_fast_attention(model, device, config.micro_batch_size, longest)
     picked = [
@@ -141,7 +144,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
         model=model,
         args=arguments(output_dir=str(workspace.partial), **_arguments(job, device)),
         train_dataset=datasets.Dataset.from_dict({"prompt": [str(task) for step in picked for task in step]}),
-        processing_class=load_tokenizer(job.policy),  # its own: TRL gives it a padding token
+        processing_class=tokenizer,  # its own: TRL gives it a padding token
         peft_config=adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0),
     )
 
@@ -216,6 +219,7 @@ def _steps(job: GroupJob, trainer: Any) -> None:
 
 def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -> None:
     """Write weights, adapter, tokenizer and the rollouts of every step into the finished folder."""
+    from cai.training.saving import save
     from cai.training.updates.loop import stored_dtype
 
     run, processes = trainer.run, trainer.accelerator
@@ -224,11 +228,9 @@ def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -
         folder = run.workspace.fresh("final")
         model = processes.unwrap_model(trainer.model)
         if hasattr(model, "merge_and_unload"):
-            model.save_pretrained(folder / "adapter")
+            save(model, tokenizer, folder)
             model = model.merge_and_unload()
-        model.config.use_cache = True
-        model.to(stored_dtype(job.policy)).save_pretrained(folder)
-        save_tokenizer(tokenizer, folder)
+        save(model.to(stored_dtype(job.policy)), tokenizer, folder)
         shutil.copytree(run.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         run.workspace.publish(folder, result.to_json())
     processes.wait_for_everyone()

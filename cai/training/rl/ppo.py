@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from cai.chat.saved import announce, save_tokenizer
+from cai.chat.saved import announce
 from cai.config.train_config import PPOConfig, RolloutConfig
 from cai.engines.samplers.opening import open_sampler
 from cai.engines.samplers.sampler import Sampler
@@ -46,6 +46,7 @@ from cai.training.rl.ppo_learner import Figures, Learner
 from cai.training.rl.ppo_state import load_state, rl_key, save_state
 from cai.training.rl.rollouts import HALF_WRITTEN, Rollout, Score, Task
 from cai.training.save_clock import SaveClock
+from cai.training.saving import prove, save
 from cai.training.updates.loop import load_tokenizer, stored_dtype
 from cai.values.errors import TrainingError
 from cai.values.types import Failure, Prompt
@@ -112,7 +113,7 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tokenizer = load_tokenizer(job.policy)
     announce(tokenizer, job.policy, watch.say)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
-    learner = _learner(job, tokenizer, max(len(task.ids) for task in tasks))
+    learner = _learner(job, tokenizer, max(len(task.ids) for task in tasks), workspace, watch.say)
     if job.config.prompts % learner.processes.count:
         raise TrainingError(
             f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
@@ -131,12 +132,16 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
         return _finish(session, failures, spent)
 
 
-def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int) -> Learner:
+def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int, workspace: Workspace, say: Say) -> Learner:
     config = job.config
     processes = Processes.here()  # before a model is loaded: it chooses this process's device
     # The kind of attention is chosen by the longest prompt that there is, not that there might be.
     shaped = config.model_copy(update={"max_prompt_tokens": longest_prompt})
-    actors = load_actors(job.policy, job.critic, shaped, job.seed)
+
+    def ready(policy: Any) -> None:
+        prove(policy, tokenizer, job.policy, workspace, say, write=processes.first)
+
+    actors = load_actors(job.policy, job.critic, shaped, job.seed, ready)
     optimizer = torch.optim.AdamW(
         [
             {"params": actors.policy_parameters},  # the learner sets each step's rates
@@ -243,10 +248,7 @@ def _finish(s: Session, failures: Sequence[Failure], spent: Spent) -> TrainResul
     s.learner.processes.wait()  # until everybody has written the last rollouts
     if s.learner.processes.first:
         folder = s.workspace.fresh("final")
-        model = s.learner.actors.merged()
-        model.config.use_cache = True
-        model.to(stored_dtype(s.job.policy)).save_pretrained(folder)
-        save_tokenizer(s.tokenizer, folder)
+        save(s.learner.actors.merged().to(stored_dtype(s.job.policy)), s.tokenizer, folder)
         shutil.copytree(s.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         s.workspace.publish(folder, result.to_json())
     s.learner.processes.wait()

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from cai.chat import tokenizer_files
-from cai.chat.saved import announce, save_tokenizer
+from cai.chat.saved import announce
 from cai.config.train_config import LoraConfig, OptimizerConfig
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.examples import Encoded
 from cai.training.interrupt import stop_requests
 from cai.training.result import TrainingStopped, TrainResult, Watch
+from cai.training.saving import prove, require_generation_config, save
 from cai.training.updates.batches import Updates
 from cai.training.updates.method import Method, Training
 from cai.training.updates.schedule import Schedule
@@ -62,6 +63,7 @@ def load_language_model(model_path: str) -> Any:
     """The causal language model, with float32 weights."""
     from transformers import AutoModelForCausalLM
 
+    require_generation_config(model_path)
     with loading("model", model_path):
         return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, trust_remote_code=False)
 
@@ -99,6 +101,7 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
     encoded = method.encode(tokenizer, training.items, config)
     lengths = [row.length for row in encoded.rows]
     base = _load_base(training, method, tokenizer, max(lengths))
+    prove(base.model, tokenizer, training.model, workspace, watch.say)
     # A forward pass costs something beside its tokens, which the sequences of a row share.
     schedule = Schedule(lengths, config, training.seed, base.device.overhead / method.sequences)
     started = time.monotonic()
@@ -115,6 +118,8 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
             processing_class=tokenizer,
             peft_config=adapter(config.lora, **method.lora),
         )
+        if config.lora is not None:
+            prove(trainer.model, tokenizer, training.model, workspace, watch.say)
         _run(trainer)
         return _publish(trainer, base, encoded, method)
 
@@ -218,10 +223,8 @@ def _publish(trainer: Any, base: Base, encoded: Encoded[Any], method: Method) ->
 def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Method) -> None:
     """Weights in the precision of the base model's files, tokenizer, and the adapter where there is one."""
     if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(folder / "adapter")
+        save(model, base.tokenizer, folder)
         model = model.merge_and_unload()
-    model.config.use_cache = True
     model.to(base.stored)
     method.finish(model, base, rows)
-    model.save_pretrained(folder)
-    save_tokenizer(base.tokenizer, folder)
+    save(model, base.tokenizer, folder)
