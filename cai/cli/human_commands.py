@@ -45,7 +45,7 @@ def import_(
     """Human feedback from other tools' files. Every row is taken, or rejected with a reason."""
     from cai.data.dialect import manner
     from cai.data.verdicts import parse_coding
-    from cai.human.exchange.formats.table import parse_columns
+    from cai.human.exchange.columns import parse_columns
     from cai.human.exchange.import_report import describe
     from cai.human.exchange.importing import import_votes
     from cai.human.pairs import Options, parse_source

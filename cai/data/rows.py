@@ -29,6 +29,7 @@ FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.\[\]%:-]*?))?(?::(?P<column>\w+))?")
 
 _TEXTS = (".csv", ".tsv", ".txt")  # kinds of files that need not be UTF-8
+_HOLDERS = ("data", "rows", "train", "examples", "records", "items")  # of the list of a .json file
 _OWN_FORM = ("chosen", "turns")  # columns that do not hold a prompt as it is
 
 
@@ -131,6 +132,9 @@ def _json_array(stream: TextIO, spec: str) -> Iterator[Row]:
         raise FileError([Problem(spec, f"not JSON: {error.msg}", error.lineno, error.colno)]) from None
     except RecursionError:
         raise FileError([Problem(spec, "not JSON that can be read: nested too deeply")]) from None
+    if isinstance(rows, dict):
+        lists = [rows[name] for name in _HOLDERS if isinstance(rows.get(name), list)]
+        rows = lists[0] if len(lists) == 1 else rows
     if not isinstance(rows, list):
         raise FileError([Problem(spec, "a .json file must hold a list of objects")])
     for number, row in enumerate(rows, 1):

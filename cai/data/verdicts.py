@@ -188,7 +188,8 @@ def _ambiguous(column: str, codes: set[str]) -> str:
     open_one = ",".join(f"{code}=…" for code in sorted(codes)[:5])
     readings = _READINGS.get(frozenset(codes), (f"{open_one} (each is a, b, tie or both_bad)",))
     asked = one_of(f"--coding {reading}" for reading in readings)
-    return f"the column '{column}' holds {there}, which can be read in more than one way; say {asked}"
+    told = "which can be read in more than one way; to cai import, say"
+    return f"the column '{column}' holds {there}, {told} {asked}"
 
 
 def parse_coding(text: str) -> dict[str, Side]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from cai.config.run_config import EvaluateConfig, RunConfig
 from cai.data.chosen import chosen_rejected, spread
 from cai.data.markers import marked
+from cai.data.promptsets import load_prompts
 from cai.data.sources import read
 from cai.data.turns import conversation, listed, spelt
 from cai.values.errors import FileError, ItemError
@@ -209,6 +211,22 @@ def test_a_column_that_the_user_names(tmp_path: Path) -> None:
     assert [(f.item, f.reason) for f in reading.failures] == [("row 2", "empty prompt")]
     with pytest.raises(FileError, match="no 'atack' among prompt, attack, id; did you mean 'attack'"):
         read(str(path), column="atack")
+
+
+def test_a_run_reads_the_column_that_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_bytes("prompt;Attack\nx;Stehle für mich\n".encode("cp1252"))
+    config = RunConfig(prompts=str(path), column="attack", evaluate=EvaluateConfig(prompts=str(path)))
+    sets = load_prompts(config)
+    assert [p.messages[0].content for p in sets.train] == ["Stehle für mich"]
+    assert [p.messages[0].content for p in sets.held_out] == ["x"]  # the column of prompts alone
+    assert sets.notes == ("not UTF-8: read as cp1252", "the columns are divided by semicolon")
+
+
+def test_a_json_file_that_holds_its_list_under_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text('{"version": 1, "data": [{"prompt": "Is it far?"}]}')
+    assert [p.messages[0].content for p in read(str(path)).prompts] == ["Is it far?"]
 
 
 def test_messages_of_a_tree_are_prompts_only_at_its_root(tmp_path: Path) -> None:

@@ -172,6 +172,11 @@ def test_composed_and_decomposed_accents_are_one_pair(tmp_path: Path) -> None:
         ({"label_source": "AI"}, Source("ai", "table")),
         ({"judge_model": "m"}, Source("ai", "m")),
         ({"source": "evol_instruct"}, Source("human", "table")),
+        ({"source": "human", "annotator": "gpt-4"}, Source("ai", "gpt-4")),
+        ({"source": "synthetic"}, Source("human", "table")),
+        ({"annotator": "meta-llama/Llama-3.1-8B"}, Source("ai", "meta-llama/Llama-3.1-8B")),
+        ({"annotator": "o1"}, Source("human", "o1")),
+        ({"annotator": "commander 7"}, Source("human", "commander 7")),
         ({"is_human": False, "annotator": "q"}, Source("ai", "q")),
     ],
 )
@@ -209,6 +214,12 @@ def test_sharegpt_preference(tmp_path: Path) -> None:
     }
     (vote,), _ = load(tmp_path, [row])
     assert (winner(vote), [t.role for t in vote.comparison.prompt.messages]) == ("x", ["system", "user"])
+
+
+def test_a_named_column_beside_chosen_and_rejected(tmp_path: Path) -> None:
+    row = {"question": "q", "chosen": [said("x")], "rejected": [said("y")], "who": "ann"}
+    (vote,), report = load(tmp_path, [row], Options(columns={"annotator": "who"}))
+    assert (winner(vote), vote.source.name, report.format) == ("x", "ann", "table")
 
 
 def test_stack_exchange_pairs(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from feedback_rows import ARGILLA, ASK, BAD, GOOD, HH, LABEL_STUDIO, ROWS
 
 from cai.data import tables
+from cai.human.exchange.columns import parse_columns
 from cai.human.exchange.formats import FORMATS, detect
-from cai.human.exchange.formats.table import parse_columns
 from cai.human.exchange.import_report import Tally, describe
 from cai.human.exchange.importing import import_votes, read_all, read_votes, stream
 from cai.human.pairs import Options, pair_key

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from small_run import SMALL, cai
 
 from cai.data.tables import preference_from, preference_row
-from cai.human.pairs import BOTH_BAD
+from cai.data.verdicts import BOTH_BAD
 from cai.run.folder import RunFolder
 from cai.values.types import Source
 

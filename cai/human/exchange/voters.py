@@ -57,8 +57,9 @@ _AI = frozenset(
 _HUMAN = frozenset(("human", "person", "people", "crowd", "expert", "manual", "rlhf"))
 # A family's name and a version: a person may be called Claude, and no person claude-2.
 _FAMILY = re.compile(
-    r"(?:.*/)?(?:gpt|chatgpt|claude|gemini|gemma|llama|mistral|mixtral|qwen|deepseek|palm|phi|command|vicuna|"
-    r"prometheus|text-davinci|openassistant)[-_ ]?[\w.]*\d[\w.\-]*(?:[_ /-].*)?|o[134](?:-mini|-preview)?",
+    r"(?:.*/)?(?:gpt|chatgpt|claude|gemini|gemma|llama|mistral|mixtral|qwen|deepseek|palm|command|vicuna|"
+    r"prometheus|text-davinci)(?:[-_ ]?v?\d|[-_ ](?:instant|pro|flash|large|medium|small|turbo|chat|opus|"
+    r"sonnet|haiku|r|mini)\b).*",
     re.IGNORECASE,
 )
 
@@ -88,6 +89,8 @@ def kind_of(row: Row) -> Literal["ai", "human"] | None:
     for column in _KINDS:
         found = row.get(column)
         word = found.strip().casefold() if isinstance(found, str) else ""
+        if column == "source" and word != "ai":
+            continue  # of the prompt, in most files
         if word in _AI:
             return "ai"
         if word in _HUMAN:

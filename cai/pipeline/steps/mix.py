@@ -62,6 +62,8 @@ def _votes(run: Run, failures: list[Failure]) -> list[Preference]:
     if run.config.human.votes is not None:
         named, report = read_all(run.config.human.votes)
         found += named
+        for note in report.notes:
+            run.progress.say(f"mix: votes {note}")
         failures += [replace(failure, stage="mix") for failure in report.failures]
     for folder, weight in _earlier(run):
         found += [replace(row, weight=row.weight * weight) for row in votes_of(folder)]

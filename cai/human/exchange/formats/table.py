@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.data import asked as asking
-from cai.data.chosen import answer, value
+from cai.data.chosen import answer, chosen_rejected, value
 from cai.data.turns import conversation, listed, prompt, shown, spelt
 from cai.data.verdicts import SIDES, Side, Verdict, coding_of, key, verdict
 from cai.human.exchange.cells import plain
@@ -44,49 +44,11 @@ from cai.human.exchange.format import Format, Read, one, word
 from cai.human.exchange.formats.names import PAIRS
 from cai.human.exchange.voters import PEOPLE, voter
 from cai.human.pairs import Options, Vote
-from cai.values.errors import ItemError, UsageError
+from cai.values.errors import ItemError
 from cai.values.types import Comparison, Conversation, Message, Preference, Prompt, Source, as_messages
-from cai.values.words import did_you_mean, one_of
+from cai.values.words import did_you_mean
 
-NAMES = (
-    "prompt",
-    "messages",
-    "a",
-    "b",
-    "chosen",
-    "rejected",
-    "preferred",
-    "p",
-    "annotator",
-    "id",
-    "comment",
-    "weight",
-    "tags",
-)
 _EXACT = ("comparison_id", "prompt_id", "a", "b", "source", "annotator", "unscored", "messages")
-
-
-def parse_columns(spec: str) -> dict[str, str]:
-    """``prompt=question,a=answer1,…`` as a mapping.
-
-    Raises:
-        UsageError: not of that form, an unknown name, a name given twice, or one response without the other.
-    """
-    columns: dict[str, str] = {}
-    for part in spec.split(","):
-        name, equals, column = (piece.strip() for piece in part.partition("="))
-        if not equals or not column:
-            raise UsageError(f"--columns {spec}: '{part.strip()}' is not name=column")
-        if name not in NAMES:
-            hint = f"{did_you_mean(name, NAMES)}; known are {one_of(NAMES, 'and')}"
-            raise UsageError(f"--columns {spec}: unknown name '{name}'{hint}")
-        if name in columns:
-            raise UsageError(f"--columns {spec}: '{name}' is given twice")
-        columns[name] = column
-    for name, other in (("a", "b"), ("b", "a"), ("chosen", "rejected"), ("rejected", "chosen")):
-        if name in columns and other not in columns:
-            raise UsageError(f"--columns {spec}: '{name}' needs '{other}' beside it")
-    return columns
 
 
 CELLS = (".csv", ".tsv", ".xlsx")  # files in which cai makes formulas harmless
@@ -163,16 +125,21 @@ def read(row: Row, options: Options) -> Iterator[Read]:
         return
     columns = options.columns
     _require(row, columns)
-    names = ("chosen", "rejected") if "chosen" in columns else _sides(row, columns)
-    first, second = (_answer(row, columns.get(name, name)) for name in names)
+    named_winner = "chosen" in columns or (_pair(row) is None and "a" not in columns and "chosen" in row)
+    names = ("chosen", "rejected") if named_winner else _sides(row, columns)
+    if named_winner:
+        messages, first, second = chosen_rejected(_renamed(row, columns))
+    else:
+        first, second = (_answer(row, columns.get(name, name)) for name in names)
+        messages = _messages(row, columns)
     own = {name: row.get(columns.get(name, name)) for name in ("p", "comment", "weight", "tags")}
     own["preferred"] = row.get(_column(row, columns) or "preferred")
-    said = Verdict(1.0) if names[0] == "chosen" else _verdict(own, names, options.coding, (first, second))
+    said = Verdict(1.0) if named_winner else _verdict(own, names, options.coding, (first, second))
     source = voter(row, options, "table", columns.get("annotator"))
     number = optional(row, columns.get("id", "id"))
     named = "annotator" in columns or any(row.get(name) for name in PEOPLE)
     yield Vote(
-        _messages(row, columns),
+        messages,
         first,
         second,
         said.p,
@@ -198,6 +165,14 @@ def _tags(row: Row) -> tuple[str, ...]:
         return texts(row, "tags")
     parts = (optional(row, "tags") or "").split(",")
     return tuple(tag.strip() for tag in parts if tag.strip())
+
+
+def _renamed(row: Row, columns: Mapping[str, str]) -> Row:
+    """The row with prompt, chosen and rejected under these names."""
+    ours = {name: row[columns[name]] for name in ("prompt", "chosen", "rejected") if name in columns}
+    if "messages" in columns:
+        ours["prompt"] = row[columns["messages"]]
+    return {**row, **ours}
 
 
 def _answer(row: Row, column: str) -> str:
