@@ -70,6 +70,21 @@ def encode_pair(
     return prompt_ids, completion + (list(chat.end) if ended else [])
 
 
+def encode_answered(
+    tokenizer: PreTrainedTokenizerBase, prompt_messages: Sequence[Message], response: str
+) -> list[int]:
+    """Ids of a finished conversation, to the last that the template prints: what a reward model reads.
+
+    Equals ``apply_chat_template`` of the saved template without arguments, for contents that hold no control
+    tokens, so that whoever reads the model at its last token reads it where it was trained.
+    """
+    if _chat(tokenizer).renderer.plain:  # the saved form of which ends an answer with the end of text
+        prompt, answer = encode_pair(tokenizer, prompt_messages, response)
+        return prompt + answer
+    messages = (*prompt_messages, Message("assistant", response))
+    return encode(tokenizer, messages, add_generation_prompt=False)
+
+
 def encode_options(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], options: Sequence[str], prefill: str = ""
 ) -> tuple[list[int], list[list[int]]]:

@@ -5,7 +5,8 @@
 
 It has a tokenizer and a chat template of its own, so it may be another family than the policy. Its reward
 is the model's output less ``reward_center`` of its config.json. Decoder-only models are read at the last
-token of the conversation, the end of the assistant's turn; others as their own ``forward`` says.
+token that the template prints of the conversation, as whoever loads them reads them with
+``apply_chat_template`` and ``AutoModelForSequenceClassification``; others as their own ``forward`` says.
 B sequences, T tokens.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cai.chat.encoding import encode_pair
+from cai.chat.encoding import encode_answered
 from cai.chat.tokenizer_files import load_tokenizer, require_room
 from cai.engines.model_files import content_hash, context_length, model_config, resolve_dtype
 from cai.rewards.reward import Scored
@@ -70,7 +71,12 @@ class RewardModel:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         # On a CPU always in full: scores then do not depend on what else is in the batch.
         self._dtype = resolve_dtype("auto", self._folder, gpu=True) if self._device == "cuda" else "float32"
-        parts = ["reward model", content_hash(self._folder), self._dtype, str(self._context)]
+        parts = [
+            "reward model, read at the template's last token",
+            content_hash(self._folder),
+            self._dtype,
+            str(self._context),
+        ]
         self.fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         self._lock = threading.Lock()
         self._loaded: tuple[Any, Any] | None = None
@@ -107,13 +113,12 @@ class RewardModel:
             return [found[index] for index in range(len(responses))]
 
     def _encode(self, tokenizer: Any, response: Response) -> list[int]:
-        prompt, answer = encode_pair(tokenizer, response.prompt.messages, response.text)
-        if len(prompt) + len(answer) > self._context:
+        ids = encode_answered(tokenizer, response.prompt.messages, response.text)
+        if len(ids) > self._context:
             raise ItemError(
-                "too long for the reward model",
-                f"{len(prompt) + len(answer)} tokens, but it takes {self._context}",
+                "too long for the reward model", f"{len(ids)} tokens, but it takes {self._context}"
             )
-        return prompt + answer
+        return ids
 
     def _forward(self, model: Any, tokenizer: Any, rows: Sequence[Sequence[int]]) -> list[float]:
         """Outputs of ragged rows, padded on the right."""

@@ -31,7 +31,9 @@ from cai.training.result import Say, Spent, TrainResult, checked_history, to_std
 from cai.values.errors import TrainingError
 from cai.values.types import Ranked
 
+# Counted up where the same examples are learned in another way.
 _VERSION = "1"
+_VERSIONS = {"reward": "2"}  # 2: rows end where the template ends
 _PARTS = ("reference", "rollouts")
 _MODEL_FILES = {
     *(".safetensors", ".bin", ".json", ".jinja", ".txt", ".model"),
@@ -47,7 +49,13 @@ def training_key(
 ) -> str:
     """The hash of everything that determines the trained weights."""
     settings = config.model_dump(mode="json", exclude=_OTHER_SETTINGS)
-    parts = [_VERSION, method, model_fingerprint(model), json.dumps(settings, sort_keys=True), str(seed)]
+    parts = [
+        _VERSIONS.get(method, _VERSION),
+        method,
+        model_fingerprint(model),
+        json.dumps(settings, sort_keys=True),
+        str(seed),
+    ]
     digest = hashlib.sha256("\0".join(parts).encode())
     for item in items:
         digest.update(json.dumps(astuple(item), ensure_ascii=False).encode() + b"\n")

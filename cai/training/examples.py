@@ -1,6 +1,6 @@
 """Values → token rows. Rows that cannot be learned are counted with a reason, never cut short silently.
 
-``chat.encode_pair`` makes the token ids, so that text inside a prompt or a response can never become a
+``chat.encoding`` makes the token ids, so that text inside a prompt or a response can never become a
 control token. Two kinds of loss are told apart: a ``Failure`` is a row that should have been usable (too
 long, not encodable) and is quarantined; ``left_out`` counts rows that a rule drops (identical responses,
 a margin below ``min_margin``, weight 0).
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from cai.chat.encoding import encode_pair
+from cai.chat.encoding import encode_answered, encode_pair
 from cai.config.train_config import DPOConfig, OptimizerConfig, RewardModelConfig
 from cai.values.errors import ItemError, TrainingError
 from cai.values.types import Failure, Prompt, Ranked
@@ -47,7 +47,10 @@ class SFTRow:
 
 @dataclass(frozen=True, slots=True)
 class PairRow:
-    """Token ids of a ranked pair. ``p`` is P(chosen preferred)."""
+    """Token ids of a ranked pair. ``p`` is P(chosen preferred).
+
+    A reward model's sequences are whole conversations, and ``prompt`` is empty.
+    """
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
@@ -117,7 +120,7 @@ def encode_pairs(
             if reason is not None:
                 left_out[reason] += 1
                 continue
-            rows.append(_pair_row(tokenizer, pair, config))
+            rows.append(_pair_row(tokenizer, pair, config, stage))
         except ItemError as error:
             failures.append(Failure(stage, pair.prompt.id, error.reason, error.detail))
     what = {"dpo": "DPO", "reward": "the reward model"}[stage]
@@ -138,9 +141,14 @@ def _rule(pair: Ranked, config: PairConfig) -> str | None:
     return None
 
 
-def _pair_row(tokenizer: Any, pair: Ranked, config: PairConfig) -> PairRow:
-    prompt, chosen = encode_pair(tokenizer, pair.prompt.messages, pair.chosen)
-    _, rejected = encode_pair(tokenizer, pair.prompt.messages, pair.rejected)
+def _pair_row(tokenizer: Any, pair: Ranked, config: PairConfig, stage: str) -> PairRow:
+    messages = pair.prompt.messages
+    if stage == "reward":
+        prompt: list[int] = []
+        chosen, rejected = (encode_answered(tokenizer, messages, r) for r in (pair.chosen, pair.rejected))
+    else:
+        prompt, chosen = encode_pair(tokenizer, messages, pair.chosen)
+        _, rejected = encode_pair(tokenizer, messages, pair.rejected)
     p = pair.p_chosen if config.soft else float(pair.p_chosen > 0.5)
     row = PairRow(tuple(prompt), tuple(chosen), tuple(rejected), p, pair.weight)
     _check(row.length, [row.chosen, row.rejected], config.max_length)

@@ -2,8 +2,9 @@
 
     result = train_reward("checkpoints/sft", ranked_pairs, RewardModelConfig(), "checkpoints/reward", seed=0)
 
-The finished folder is a sequence-classification model with one label. Its reward is read at the end-of-turn
-token of a whole conversation. ``reward_center`` in its config.json is the mean reward of the responses that
+The finished folder is a sequence-classification model with one label. Its reward is read at the last token of
+a whole conversation as the template prints it, and ``problem_type`` says that it is a number, so that a
+pipeline gives it as it is. ``reward_center`` in its config.json is the mean reward of the responses that
 it learned from; ``rewards/model.py`` takes it off. Resuming and finding a finished training work as in
 ``sft.py``.
 
@@ -27,7 +28,7 @@ from cai.training.result import Progress, Say, TrainResult, Watch, to_stderr
 from cai.training.updates.frame import train
 from cai.training.updates.method import Method, Training
 from cai.values.errors import TrainingError
-from cai.values.types import Prompt, Ranked, as_messages
+from cai.values.types import Message, Prompt, Ranked, as_messages
 
 
 def train_reward(
@@ -83,18 +84,21 @@ def _method(training: Training, workspace: Workspace) -> Method:
 
 
 def _load_tokenizer(model_path: str) -> Any:
-    """The tokenizer, padding with a token that ends no turn.
+    """The tokenizer, padding with a token that ends no turn and no conversation.
 
     ``cai`` finds the last token by the attention mask. transformers' own forward takes the last one that is
     not padding, and would overlook an end of turn that is used for padding, too.
     """
-    from cai.chat.encoding import end_ids
+    from cai.chat.encoding import encode_answered, end_ids
     from cai.training.updates.loop import load_tokenizer
 
     tokenizer = load_tokenizer(model_path)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in end_ids(tokenizer):
-        others = [tokenizer.unk_token, tokenizer.bos_token]
-        usable = [t for t in others if t and tokenizer.convert_tokens_to_ids(t) not in end_ids(tokenizer)]
+    question = (Message("user", "?"),)
+    last = {encode_answered(tokenizer, question, text)[-1] for text in ("!", "?")}
+    ends = {*end_ids(tokenizer), *last}
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
+        others = [tokenizer.unk_token, tokenizer.bos_token, *tokenizer.get_added_vocab()]
+        usable = [t for t in others if t and tokenizer.convert_tokens_to_ids(t) not in ends]
         tokenizer.pad_token = usable[0] if usable else tokenizer.pad_token or tokenizer.eos_token
     return tokenizer
 
@@ -112,7 +116,11 @@ def _load_model(model_path: str, seed: int) -> Any:
     with loading("model", model_path):
         try:
             model: Any = AutoModelForSequenceClassification.from_pretrained(
-                model_path, num_labels=1, dtype=torch.float32, trust_remote_code=False
+                model_path,
+                num_labels=1,
+                problem_type="regression",
+                dtype=torch.float32,
+                trust_remote_code=False,
             )
         except ValueError as error:  # transformers' word for "this architecture has none"
             raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error

@@ -175,7 +175,7 @@ import asyncio, json, sys
 sys.path.insert(0, sys.argv[2])
 from cai.rewards.model import RewardModel
 from training_rows import pairs
-from cai.types import Response
+from cai.values.types import Response
 asked = [Response(r.prompt, text) for r in pairs() for text in (r.chosen, r.rejected)]
 print(json.dumps([scored.value for scored in asyncio.run(RewardModel(sys.argv[1]).score(asked))]))
 """

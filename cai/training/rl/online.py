@@ -89,6 +89,7 @@ def train_group(
 
 
 def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
+    from cai.training.saving import prove
     from cai.training.updates.loop import load_tokenizer
 
     tokenizer = load_tokenizer(job.policy)
@@ -98,6 +99,9 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
     with stop_requests(watch.should_stop) as stop:
         trainer = _trainer(job, workspace, tasks, Watch(watch.progress, stop, watch.say))
         run, config, processes = trainer.run, job.config, trainer.accelerator.num_processes
+        if config.lora is not None:
+            first = trainer.accelerator.is_main_process
+            prove(trainer.model, tokenizer, job.policy, workspace, watch.say, write=first)
         run.sampler = open_sampler(config.sampler, Path(job.policy), trainer.model, longest, processes)
         try:
             _steps(job, trainer)
