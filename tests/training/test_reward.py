@@ -195,7 +195,7 @@ def test_a_new_process_gives_the_rewards_of_the_trained_model(
         return said[0], said[1]
 
     monkeypatch.setattr(scoring, "pair_rewards", listen)
-    config = CONFIG.model_copy(update={"lora": lora, "learning_rate": 1e-2, "epochs": 3.0})
+    config = CONFIG.model_copy(update={"lora": lora, "learning_rate": 1e-2, "epochs": 6.0})
     result = train_reward(tiny_model, pairs(), config, tmp_path / "out", 3)
     in_memory = torch.stack(said, dim=1).flatten()
     here = Path(__file__).parent

@@ -33,6 +33,11 @@ class Draw:
 class Sampler(Protocol):
     """Draws from the weights that ``sync`` last gave it."""
 
+    @property
+    def dtype(self) -> str:
+        """The number format in which it computes: "float32", "bfloat16" or "float16"."""
+        ...
+
     def sync(self, model: Any) -> None:
         """Take over the weights of ``model``, a transformers causal language model (LoRA merged in)."""
         ...

@@ -63,6 +63,11 @@ class TransformersSampler:
         self._folder = folder
         self._model: Any = model
 
+    @property
+    def dtype(self) -> str:
+        """See ``Sampler``."""
+        return str(next(self._model.parameters()).dtype).removeprefix("torch.")
+
     def sync(self, model: Any) -> None:
         """From now on, draw from ``model``. What it learns later counts at once."""
         self._model = model

@@ -48,6 +48,7 @@ class VLLMSampler:
         text = TextSide.load(folder, arguments["max_model_len"])
         self._end_ids = sorted(text.end_ids)
         self._context = text.context
+        self.dtype = str(arguments["dtype"])
         self._names = count()
         with own_randomness():
             self._engine: Any = _load(folder, arguments, gpu)

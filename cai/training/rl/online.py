@@ -144,7 +144,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     ]
     trainer, arguments = TRAINERS[job.method]
     return trainer(
-        Run(config, job.seed, job.score, tasks, workspace, watch),
+        Run(config, job.seed, job.score, tasks, workspace, watch, device.dtype),
         model=model,
         args=arguments(output_dir=str(workspace.partial), **_arguments(job, device)),
         train_dataset=datasets.Dataset.from_dict({"prompt": [str(task) for step in picked for task in step]}),

@@ -34,6 +34,7 @@ from cai.config.train_config import GroupConfig
 from cai.training.checkpoint import Workspace
 from cai.training.result import GUARD, NOTHING, Spent, Watch
 from cai.training.rl import rollouts as rolled
+from cai.training.rl.drift import require_following
 from cai.training.rl.online_figures import mean, measure, sampled_logprobs
 from cai.training.rl.ppo import tripped
 from cai.training.rl.rollouts import Rate, Rollout, Score, Task, Wanted
@@ -55,6 +56,7 @@ class Run:
     tasks: Sequence[Task]
     workspace: Workspace
     watch: Watch
+    dtype: torch.dtype = torch.float32  # in which the model is computed
     sampler: Any = None  # a Sampler, once the trainer has a model to draw from
     history: list[dict[str, float]] = field(default_factory=list)
     tokens: int = 0
@@ -110,11 +112,16 @@ class _GroupTrainer(Trainer):
         place = rolled.Place(step, rank, self.accelerator.num_processes)
         found = rolled.load(run.workspace, place)
         if found is None:
-            run.sampler.sync(self.accelerator.unwrap_model(self.model))
+            policy = self.accelerator.unwrap_model(self.model)
+            run.sampler.sync(policy)
             first = (step * self.accelerator.num_processes + rank) * len(self._picked)
             wanted = [Wanted(first + i, task) for i, task in enumerate(self._picked)]
             tasks = [run.tasks[task] for task in self._picked]
             draws = rolled.draw(run.sampler, tasks, wanted, run.config, run.seed)
+            require_following(
+                run.sampler, policy, [task.ids for task in tasks], draws,
+                temperature=run.config.temperature, dtype=run.dtype, step=step,
+            )  # fmt: skip
             rate = Rate(run.score, run.config)
             found = rolled.scored(draws, wanted, run.tasks, self.processing_class, rate)
             rolled.save(run.workspace, place, found)

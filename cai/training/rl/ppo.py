@@ -42,6 +42,7 @@ from cai.training.result import (
 from cai.training.rl import rollouts as rolled
 from cai.training.rl.actors import load_actors
 from cai.training.rl.advantages import KLController
+from cai.training.rl.drift import require_following
 from cai.training.rl.ppo_learner import Figures, Learner
 from cai.training.rl.ppo_state import load_state, rl_key, save_state
 from cai.training.rl.rollouts import HALF_WRITTEN, Rollout, Score, Task
@@ -216,7 +217,12 @@ def _rollouts(s: Session, step: int) -> list[Rollout]:
         s.sampler.sync(s.learner.actors.policy)
         picked = rolled.tasks_of_step(len(s.tasks), step, config.prompts, s.job.seed)
         wanted = [rolled.Wanted(step * config.prompts + i, picked[i]) for i in processes.mine(len(picked))]
-        draws = rolled.draw(s.sampler, [s.tasks[w.task] for w in wanted], wanted, config, s.job.seed)
+        tasks, actors = [s.tasks[w.task] for w in wanted], s.learner.actors
+        draws = rolled.draw(s.sampler, tasks, wanted, config, s.job.seed)
+        require_following(
+            s.sampler, actors.policy, [task.ids for task in tasks], draws,
+            temperature=config.temperature, dtype=actors.device.dtype, step=step,
+        )  # fmt: skip
         found = rolled.scored(draws, wanted, s.tasks, s.tokenizer, rolled.Rate(s.job.score, config))
         rolled.save(s.workspace, place, found)
     return found
