@@ -12,4 +12,6 @@ def tidy(text: str) -> str:
 
     For comparing alone: what is stored and shown to a model is the text as it was.
     """
+    if text.isascii():
+        return text.strip()
     return unicodedata.normalize("NFC", text).strip().strip(_UNSEEN).strip()

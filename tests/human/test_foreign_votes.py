@@ -351,6 +351,13 @@ def test_a_choice_beside_the_pairwise_control_decides_nothing(tmp_path: Path, co
         assert (winner(vote), report.partial) == ("y", ())
 
 
+@pytest.mark.parametrize("name", ["verdict", "preference", "label"])
+def test_the_pairwise_control_outvotes_a_control_with_a_verdicts_name(tmp_path: Path, name: str) -> None:
+    right, other = ("pairwise", "pw", "right"), ("choices", name, "left")
+    for results in ([right, other], [other, right]):
+        assert winner(load(tmp_path, [task(*results)])[0][0]) == "y"
+
+
 def test_choices_are_the_verdict_where_nothing_else_is(tmp_path: Path) -> None:
     """The one control of a project, one that bears a verdict's name, or the one that is named."""
     rows = [

@@ -258,7 +258,7 @@ def test_a_file_of_votes_comes_back_as_it_was(tmp_path: Path, name: str) -> None
     expected, _ = read_all(spec, Options(question="harmless"))
     assert list(read_votes(tmp_path / name)) == expected
     (failure,) = (tmp_path / "out" / "votes.rejected.jsonl").read_text().splitlines()
-    assert json.loads(failure)["item"] == "v.jsonl, row 2"
+    assert json.loads(failure)["item"] == f"{spec}, row 2"
     import_votes(jsonl(tmp_path, [ARGILLA]), tmp_path / name, Options(), anew=True)
     assert not (tmp_path / "out" / "votes.rejected.jsonl").exists()
 

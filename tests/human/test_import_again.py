@@ -84,8 +84,7 @@ def test_failures_are_kept_by_file(tmp_path: Path) -> None:
             file.write('{"prompt": "q", "a": "x", "b": "x", "preferred": "a"}\n')
         import_votes(spec, run.path, Options())
     assert [(f.item, f.reason) for f in run.read_failures()] == [
-        ("bo.jsonl, row 4", "identical responses"),
-        ("ann.jsonl, row 4", "identical responses"),
+        (f"{tmp_path / name}, row 4", "identical responses") for name in ("bo.jsonl", "ann.jsonl")
     ]
     assert len(run.read_table("human", tables.preference_from)) == 6
 

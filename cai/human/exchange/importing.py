@@ -45,7 +45,7 @@ def import_votes(spec: str, target: Path, options: Options, anew: bool = False) 
         UsageError: the dataset cannot be had, or ``target`` is neither of the three.
         CaiError: what is at ``target`` cannot be read.
     """
-    tally = Tally(source=_name(spec), replaced=anew)
+    tally = Tally(source=spec, replaced=anew)
     folder = RunFolder(target) if (target / "config.yaml").is_file() else None
     if folder is None and target.suffix not in store.SUFFIXES:
         raise UsageError(
@@ -61,10 +61,6 @@ def import_votes(spec: str, target: Path, options: Options, anew: bool = False) 
     else:
         store.write_failures(file, tally.failures([] if anew else store.read_failures(file)))
     return tally.report()
-
-
-def _name(spec: str) -> str:
-    return Path(spec).name or spec
 
 
 def _there(file: Path) -> Iterator[Preference]:

@@ -82,7 +82,7 @@ def near(row: Row) -> bool:
 
 
 def _pair(row: Row) -> tuple[str, str] | None:
-    return next((names for names in PAIRS if has(row, *names)), None)
+    return next((names for names in PAIRS if names[0] in row and names[1] in row), None)
 
 
 def _column(row: Row, columns: Mapping[str, str]) -> str | None:
