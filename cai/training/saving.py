@@ -44,7 +44,7 @@ def require_generation_config(model_path: str) -> None:
     if not file.is_file():
         return
     try:
-        GenerationConfig.from_pretrained(model_path)
+        GenerationConfig.from_pretrained(model_path, trust_remote_code=False)
     except Exception as error:  # no JSON, a value that is out of range, a name that it does not know …
         raise TrainingError(
             f"{file} cannot be used: {str(error).strip()} Correct it there, or delete the file: "

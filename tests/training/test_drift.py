@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from training_rows import prompt
 
+from cai.chat.tokenizer_files import load_tokenizer
 from cai.config.train_config import GroupConfig, LoraConfig, PPOConfig
 from cai.engines.samplers.sampler import Draw
 from cai.engines.samplers.sampler_transformers import TransformersSampler
@@ -107,6 +109,10 @@ def test_a_sampler_that_follows_may_draw_and_one_that_does_not_stops_the_trainin
     assert len(asked) == opened[0].synced - 1 > 0  # nothing is scored of the step that is refused
     assert not (tmp_path / "stays").exists()
 
+    learned, opened = len(asked), sampler(True)
+    assert train(tiny_model, tmp_path / "stays", score, lora).steps == 3
+    assert opened[0].synced == 3 - learned == len(asked) - learned  # the steps before it are not drawn again
+
 
 class Said:
     """A sampler that computes in ``dtype``; no more of it is asked here."""
@@ -138,15 +144,40 @@ def test_each_number_format_has_its_bound(dtype: str, temperature: float, tiny_m
     for off in (1.1 * bound, -1.1 * bound, float("nan")):
         with pytest.raises(TrainingError, match=rf"step 1: .* {dtype} explains"):
             check(off)
-    assert (
-        require_following(
-            Said(dtype),
-            model,
-            [[20]],
-            [Draw((), (), "stop")],
-            temperature=1.0,
-            dtype=torch.float32,
-            step=0,  # type: ignore[arg-type]
-        )
-        == 0.0
-    )
+    nothing: Any = [Said(dtype), model, [[20]], [Draw((), (), "stop")]]
+    assert require_following(*nothing, temperature=1.0, dtype=torch.float32, step=0) == 0.0
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+@pytest.mark.skipif(not find_spec("vllm"), reason="no vLLM")
+def test_a_mixture_of_experts_in_vllm_follows_or_is_stopped(tiny_model: Path, tmp_path: Path) -> None:
+    """Some versions of vLLM load the experts of a synced model wrongly, without an error."""
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    tokenizer = load_tokenizer(tiny_model)
+    config = Qwen3MoeConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, moe_intermediate_size=64,
+        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, head_dim=32, num_experts=4,
+        num_experts_per_tok=2, decoder_sparse_step=1, max_position_embeddings=512,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Qwen3MoeForCausalLM(config)
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            torch.nn.init.normal_(weight, std=0.12)
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+
+    def score(responses: Sequence[Any]) -> list[Scored]:
+        return [Scored(float(len(r.text))) for r in responses]
+
+    wanted = GroupConfig(**{**RL, "sampler": "vllm", "steps": 2}, group_size=2, micro_batch_size=4)
+    job = GroupJob("grpo", str(tmp_path / "base"), PROMPTS, score, wanted, tmp_path / "out", 3)
+    try:
+        result = train_group(job)
+    except TrainingError as error:
+        assert "the sampler does not draw from the model in training" in str(error)
+    else:
+        assert all(figures["sampler_drift"] < BOUNDS[torch.float32] for figures in result.history)

@@ -182,7 +182,7 @@ print(json.dumps([scored.value for scored in asyncio.run(RewardModel(sys.argv[1]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, LoraConfig(r=4)])
+@pytest.mark.parametrize("lora", [None, LoraConfig(r=8, alpha=32)])
 def test_a_new_process_gives_the_rewards_of_the_trained_model(
     lora: LoraConfig | None, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +206,7 @@ def test_a_new_process_gives_the_rewards_of_the_trained_model(
     assert done.returncode == 0, done.stderr
     reloaded = torch.tensor(json.loads(done.stdout.splitlines()[-1]))
     torch.testing.assert_close(reloaded, in_memory - in_memory.mean(), atol=1e-5, rtol=0)
-    assert abs(reloaded.mean().item()) < 1e-5 and reloaded.std() > 0.5
+    assert abs(reloaded.mean().item()) < 1e-5 and reloaded.std() > 0.2
     assert json.loads((result.path / "config.json").read_text())["reward_center"] == pytest.approx(
         in_memory.mean().item(), abs=1e-5
     )
