@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_families
+from tiny_families import FAMILIES
 from tiny_models import CHATML
 from training_rows import examples, pairs, prompt
 
@@ -29,7 +32,7 @@ from cai.training.dpo import train_dpo
 from cai.training.reward_model import train_reward
 from cai.training.rl.online import GroupJob, train_group
 from cai.training.rl.ppo import PPOJob, train_ppo
-from cai.training.saving import prove, require_generation_config, settle
+from cai.training.saving import prove, require_generation_config, save, settle
 from cai.training.sft import train_sft
 from cai.training.updates.loop import load_language_model
 from cai.values.errors import TrainingError
@@ -104,6 +107,22 @@ def test_what_transformers_does_not_read_is_named_with_its_remedy(
     (folder / "generation_config.json").unlink()
     require_generation_config(str(folder))
     load_language_model(str(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_can_be_saved_with_two_ends(name: str, tmp_path: Path) -> None:
+    from transformers import AutoConfig, GenerationConfig
+
+    model, tokenizer = tiny_families.build(name), copy.deepcopy(tiny_families.tokenizer())
+    tokenizer.eos_token = "</s>"
+    prove(model, tokenizer, name, Workspace(tmp_path / "out", "key"), print)
+    save(model, tokenizer, tmp_path / "saved")
+    config, generation = (kind.from_pretrained(tmp_path / "saved") for kind in (AutoConfig, GenerationConfig))
+    ends = {tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "</s>")}
+    assert ends <= set(generation.eos_token_id)
+    for part in (config, config.get_text_config()):
+        assert getattr(part, "eos_token_id", generation.eos_token_id) == generation.eos_token_id
 
 
 def test_whatever_else_cannot_be_saved_is_an_error_before_the_first_update(
