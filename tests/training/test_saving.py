@@ -5,11 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "engines"))  # where the families are
+
 import tiny_families
 from tiny_families import FAMILIES
 from tiny_models import CHATML
