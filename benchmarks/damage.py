@@ -56,6 +56,7 @@ def main() -> int:
         base, home = Path(scratch) / "base", Path(scratch) / "home"
         shutil.copytree(source, base)
         os.chdir(base)
+        shutil.rmtree("run")  # a folder made today, whose checkpoints bear the hash of every file
         sound = walk()
         files = sorted(path.relative_to(base) for path in (base / "run").rglob("*") if path.is_file())
         for file in files:

@@ -3,9 +3,9 @@
     python -m benchmarks.kill_resume [--kills 20] [--limit 24] [--out runs/kill]
 
 One run goes through undisturbed. A second one is killed at random moments, every step in turn, by SIGKILL,
-SIGTERM and SIGHUP in turn, and started again each time. So are ``cai import``, ``mix``, ``train dpo``, ``eval``
-and others over the finished run. Then the data files, the checkpoints' weights and the metrics of the two must
-be the same bytes, and no answer in the journal may have changed. Runs the transformers engine in float32.
+SIGTERM and SIGHUP in turn, and started again each time. So are import, mix, eval and others over the finished
+run. Then the data files, the checkpoints' weights and the metrics of the two must be the same bytes, and no
+answer in the journal may have changed. Runs the transformers engine in float32.
 """
 
 from __future__ import annotations

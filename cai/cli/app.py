@@ -112,6 +112,7 @@ def run(
     if dry_run:
         run_summary.show_plan(resolved, folder)
         return
+
     def work(progress: Any) -> Sequence[Any]:
         return execute_rounds(resolved, folder, progress, replace).rounds()
 

@@ -48,7 +48,11 @@ def test_a_round_with_people_in_it(finished: Path, tmp_path: Path) -> None:
     assert imported.returncode == 0, imported.stderr
     command = ["run", "--constitution", "c.yaml", "--run", "run", *SMALL]
     command += ["--human", "own.jsonl", "--human-share", "0.5"]
-    done = cai(*command, cwd=tmp_path)
+    refused = cai(*command, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "human.share None→0.5" in refused.stderr
+    assert files(tmp_path / "run") == before
+    done = cai(*command, "--replace", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     mixture = RunFolder(tmp_path / "run").read_table("mixture", preference_from)
     kinds = [row.source.kind for row in mixture]

@@ -43,7 +43,8 @@ class Dialogue:
     def after_first(self) -> str:
         """All that follows the first question, as one text: a labeler compares texts."""
         first, second = self.answers
-        return f"{first}\n\nHuman: {self.question.turns[1]}\n\nAssistant: {second}"
+        # Not "Human:" and "Assistant:", which within a response are no turns (constitution/inert.py).
+        return f"{first}\n\n[The human then asks] {self.question.turns[1]}\n\n[The assistant answers] {second}"
 
 
 def question_reader() -> Callable[[int, Mapping[str, Any]], Question]:
