@@ -215,7 +215,7 @@ def test_models_are_compared_over_both_turns(tmp_path: Path) -> None:
     assert "win_rate_length_controlled/new" not in scores
     shown = asked_of(judge, 2)[-1]
     assert "good\n\n[The human then asks] Then 11?\n\n[The assistant answers] good" in shown
-    assert "bad\n\nHuman: Then 11?\n\nAssistant: bad" in shown
+    assert "bad\n\n[The human then asks] Then 11?\n\n[The assistant answers] bad" in shown
     assert len(found.rows) == 24 and all(row.keys() == found.rows[0].keys() for row in found.rows)
 
 

@@ -44,7 +44,8 @@ class Dialogue:
         """All that follows the first question, as one text: a labeler compares texts."""
         first, second = self.answers
         # Not "Human:" and "Assistant:", which within a response are no turns (constitution/inert.py).
-        return f"{first}\n\n[The human then asks] {self.question.turns[1]}\n\n[The assistant answers] {second}"
+        asked = self.question.turns[1]
+        return f"{first}\n\n[The human then asks] {asked}\n\n[The assistant answers] {second}"
 
 
 def question_reader() -> Callable[[int, Mapping[str, Any]], Question]:
