@@ -27,7 +27,7 @@ from cai.engines import models
 from cai.engines.backend import backend, model_path
 from cai.engines.models import Models
 from cai.pipeline import staleness
-from cai.pipeline.lineage import Asked, wanted
+from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.order import STEPS
 from cai.pipeline.steps.step import Run
 from cai.pipeline.steps.suites import check_suites

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
 from cai.config.yamlfile import read_yaml
-from cai.pipeline.lineage import LINEAGE, POLICY, Asked, experiment, learners, wanted
+from cai.pipeline.inputs import Asked, wanted
+from cai.pipeline.lineage import LINEAGE, POLICY, experiment, learners
 from cai.pipeline.order import steps_of
 from cai.pipeline.steps.suites import forget_suites
 from cai.run.folder import ROUNDS, RunFolder

@@ -18,8 +18,9 @@ from cai.config.yamlfile import dump_yaml
 from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import inert, load_prompts
+from cai.pipeline.inputs import Asked
 from cai.pipeline.launch import check, versions
-from cai.pipeline.lineage import Asked, own_failures
+from cai.pipeline.lineage import own_failures
 from cai.pipeline.order import steps_of
 from cai.pipeline.staleness import compare, told
 from cai.pipeline.steps.evaluate import proof
