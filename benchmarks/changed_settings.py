@@ -71,6 +71,7 @@ def main() -> int:
         shutil.copytree(source, base)
         os.chdir(base)
         config = resolve(Path("config.yaml"), sets, {}, {})
+        shutil.rmtree("run")  # its answers are an earlier engine's
         walk(sets)
         for name in experiment(config):
             if name.startswith(NAMED) or not name.startswith(asked.only):

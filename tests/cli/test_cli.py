@@ -142,6 +142,7 @@ def test_a_good_file_is_called_good(tmp_path: Path) -> None:
     ],
 )
 def test_usage_errors(arguments: list[str], words: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "Hello?"}\n')
     done = cai(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert words in done.stderr
