@@ -71,13 +71,14 @@ def prove(
     folder = workspace.fresh("proof")
     try:
         save(model, tokenizer, folder)
-    except TrainingError:
+    except (TrainingError, OSError):
         raise
     except Exception as error:  # whatever a library raises, now rather than after the last update
+        if "I/O error" in str(error):  # safetensors' word for a full disk, which is no fault of the model
+            raise
         raise TrainingError(
             f"a model trained from {name} could not be saved, so nothing is trained: "
-            f"{type(error).__name__}: {error}. Mend the files of {name} that this names, or make room in "
-            f"{workspace.partial}."
+            f"{type(error).__name__}: {error}. Mend the files of {name} that this names."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
