@@ -32,7 +32,8 @@ SMALL = [
     "--set=dpo.batch_size=4",
     "--set=dpo.max_steps=2",
 ]
-SECONDS = 10.0  # from the signal to the end of the process
+# From the signal to the end of the process: a bound on hanging, whatever the speed of the machine.
+SECONDS = 100.0
 # During imports and on its way out the interpreter itself may end by the signal: a shell shows 130 for both.
 STOPPED = (130, -signal.SIGINT)
 
@@ -83,7 +84,7 @@ class Command:
         return time.monotonic() - started
 
     def finish(self) -> None:
-        assert self.process.wait(timeout=240) in (0, 3), self.said()
+        assert self.process.wait(timeout=1200) in (0, 3), self.said()
 
 
 def answers(folder: Path) -> int:
