@@ -157,7 +157,7 @@ def test_what_is_quarantined_in_a_later_round_is_told_and_is_exit_code_3(
     assert first.rounds() == (first, second)
     assert second.rounds() == (second,)
     with pytest.raises(typer.Exit) as ended:
-        walk.finish(lambda progress: first, first.path, json=False, quiet=True)
+        walk.finish(lambda progress: first.rounds(), first.path, ["label"], json=False, quiet=True)
     assert ended.value.exit_code == 3
     said = capsys.readouterr().out
     assert "1 quarantined (failures.jsonl of each round)" in said
