@@ -28,6 +28,7 @@ SMALL = [
     "--set=sft.helpful_share=0",
     "--set=sft.batch_size=2",
     f"--set=sft.max_steps={UPDATES}",
+    "--set=sft.epochs=9",  # more than so many updates take
     "--set=sft.save_steps=4",
     "--set=dpo.batch_size=4",
     "--set=dpo.max_steps=2",
