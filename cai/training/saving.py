@@ -71,10 +71,11 @@ def prove(
     folder = workspace.fresh("proof")
     try:
         save(model, tokenizer, folder)
-    except (TrainingError, OSError):
+    except TrainingError:
         raise
     except Exception as error:  # whatever a library raises, now rather than after the last update
-        if "I/O error" in str(error):  # safetensors' word for a full disk, which is no fault of the model
+        disk = isinstance(error, OSError) and error.errno is not None
+        if disk or "I/O error" in str(error):  # the latter is safetensors' word for it: no fault of the model
             raise
         raise TrainingError(
             f"a model trained from {name} could not be saved, so nothing is trained: "
