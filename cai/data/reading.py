@@ -61,6 +61,8 @@ def folded(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
+    if not spec.strip():  # pathlib would take it for the current folder, and all below it
+        raise FileError([Problem(spec, "no such file: the name is empty")])
     path = Path(spec).expanduser()
     match = _FOLDER.fullmatch(str(path))
     if path.suffix.lower() == ".xlsx":
