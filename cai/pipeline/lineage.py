@@ -262,5 +262,18 @@ def own_failures(failures: Iterable[Failure], steps: Iterable[str]) -> list[Fail
 
 
 def learners(method: str) -> tuple[str, ...]:
-    """The steps of the other methods: what they made is not this run's."""
-    return tuple(step for name, steps in LEARN.items() if name != method for step in steps)
+    """The steps of the other methods: what they made is not this run's. Best-of-n is a baseline too."""
+    others = (step for name, steps in LEARN.items() if name != method for step in steps)
+    return tuple(step for step in others if step != "answer-best-of-n")
+
+
+def behind(steps: Iterable[str]) -> set[str]:
+    """``steps`` and all that read what they make, in turn."""
+    found = set(steps) & set(LINEAGE)
+    makers = {name for name, lineage in LINEAGE.items() if lineage.outputs.checkpoint == POLICY}
+    while True:
+        names = found | ({POLICY} if found & makers else set())
+        more = {n for n, lineage in LINEAGE.items() if names & {*lineage.reads, *lineage.uses}} - found
+        if not more:
+            return found
+        found |= more

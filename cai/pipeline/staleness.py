@@ -14,15 +14,18 @@ from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
 from cai.config.yamlfile import read_yaml
 from cai.pipeline.inputs import Asked, wanted
-from cai.pipeline.lineage import LINEAGE, POLICY, experiment, learners
+from cai.pipeline.lineage import LINEAGE, POLICY, behind, experiment, learners
 from cai.pipeline.order import steps_of
 from cai.pipeline.steps.suites import forget_suites
 from cai.run.folder import ROUNDS, RunFolder
 from cai.run.journal import digest
-from cai.run.origin import Inputs, Origins, read_origins, record_made, write_origins
+from cai.run.origin import Inputs, Made, Origins, read_origins, record_made, write_origins
 from cai.run.progress import Progress
 from cai.values.errors import CaiError, UsageError
 
+#: Where one of these is of an earlier run, so is what suites and later rounds measured: other prompts,
+#: sampling, judge, constitution or templates.
+MEASURED = frozenset({"answer-base", "answer-sft", "answer-policy", "grade", "label"})
 MOST_REASONS = 6  # differences that are named; more are counted
 
 
@@ -31,7 +34,21 @@ def compare(asked: Asked, walked: Sequence[str]) -> Origins:
     before = read_origins(asked.folder)
     others = set(learners(asked.config.method)) - set(walked)
     steps = {*steps_of(asked.config), *before.made, *walked} - others
-    return Origins(wanted(asked, sorted(steps)), before.made)
+    unknown = {
+        step: _unknown(step) for step in behind(walked) - set(before.made) if _is_there(asked.folder, step)
+    }
+    return Origins(wanted(asked, sorted(steps)), {**unknown, **before.made})
+
+
+def _unknown(step: str) -> Made:
+    """An output without an origin, of an earlier cai or a damaged record: nobody knows what it is of."""
+    return Made({"origin": "unknown"}, {}, "-", LINEAGE[step].outputs)
+
+
+def _is_there(folder: RunFolder, step: str) -> bool:
+    outputs = LINEAGE[step].outputs
+    figures = bool(outputs.metrics) and any(key.startswith(outputs.metrics) for key in folder.read_metrics())
+    return figures or any(folder.table(name).exists() for name in outputs.tables)
 
 
 def want(asked: Asked, walked: Sequence[str], progress: Progress) -> Origins:
@@ -69,8 +86,8 @@ def drop(folder: RunFolder, origins: Origins) -> None:
         {f.stage for f in folder.read_failures() if f.stage.startswith(outputs.failures)}, []
     )
     trained = origins.stale_checkpoints() & {"sft", POLICY}
-    if trained:
-        forget_suites(folder, trained)
+    if trained or origins.stale & MEASURED:
+        forget_suites(folder, {"base", "sft", POLICY} if origins.stale & MEASURED else trained)
         folder.record_metrics({}, drop="rounds/")
         (folder.path / ROUNDS).unlink(missing_ok=True)
 

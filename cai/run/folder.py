@@ -72,7 +72,10 @@ class RunFolder:
         if not path.exists():
             return (self,)
         try:
-            return tuple(RunFolder(self.path / name) for name in json.loads(path.read_text())["rounds"])
+            names = json.loads(path.read_text())["rounds"]
+            if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError("'rounds' is no list of folders")
+            return tuple(RunFolder(self.path / name) for name in names)
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path, error) from error
 

@@ -144,7 +144,7 @@ def record_made(folder: RunFolder, step: str, own: Inputs, read: Iterable[str], 
     """Book that ``step`` is finished. Whoever made the same checkpoint before has made nothing any more."""
     before = read_origins(folder)
     known = {other: before.made[other].outcome for other in read if other in before.made}
-    entry = Made(own, known, outcome(folder, outputs), outputs)
+    entry = Made(own, known, outcome(folder, outputs, own, known), outputs)
     rest = {
         other: made
         for other, made in before.made.items()
@@ -153,10 +153,15 @@ def record_made(folder: RunFolder, step: str, own: Inputs, read: Iterable[str], 
     write_origins(folder, Origins({**before.wanted, step: own}, {**rest, step: entry}))
 
 
-def outcome(folder: RunFolder, outputs: Outputs) -> str:
-    """A hash of the step's tables and of what its checkpoint was trained from."""
+def outcome(folder: RunFolder, outputs: Outputs, own: Inputs, read: Inputs) -> str:
+    """A hash of the step's tables and of what its checkpoint was trained from.
+
+    Of a step that leaves figures alone, or no table this time, of what it was made from instead.
+    """
     found = hashlib.sha256()
     paths = [folder.table(name) for name in outputs.tables]
+    if outputs.checkpoint is None and not any(path.exists() for path in paths):
+        return hashlib.sha256(json.dumps([dict(own), dict(read)], sort_keys=True).encode()).hexdigest()
     if outputs.checkpoint is not None:
         paths.append(folder.checkpoint(outputs.checkpoint) / "training.json")
     for path in paths:

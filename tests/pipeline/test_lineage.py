@@ -12,7 +12,7 @@ import pytest
 from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
 from cai.pipeline.launch import execute
-from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, settings_of
+from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, learners, settings_of
 from cai.pipeline.order import STEPS, steps_of
 from cai.pipeline.staleness import default_folder
 from cai.report.write import write_report
@@ -134,6 +134,35 @@ def test_a_step_refuses_to_read_what_is_of_an_earlier_run(home: Path) -> None:
         walk("label.temperature=2.0", steps=["dpo"])
     walk("label.temperature=2.0", steps=["mix"])
     walk("label.temperature=2.0", steps=["dpo"])
+
+
+EVALUATE = ["answer-base", "answer-sft", "answer-policy", "grade"]
+
+
+def test_a_step_that_leaves_figures_alone_passes_a_change_on(home: Path) -> None:
+    """Grades are no table: what reads them must hear of other answers all the same."""
+    walk()
+    walk("dpo.learning_rate=0.01", steps=["dpo"])
+    walk("dpo.learning_rate=0.01", steps=EVALUATE)
+    assert read_origins(RunFolder(Path("run"))).stale == {"monitor", "watch"}
+    walk("dpo.learning_rate=0.01", steps=["watch", "monitor"])
+    assert read_origins(RunFolder(Path("run"))).stale == frozenset()
+
+
+@pytest.mark.parametrize("damage", [None, "", "{", '{"made": {}, "wanted": []}'])
+def test_without_a_record_a_step_drops_all_behind_it(home: Path, damage: str | None) -> None:
+    walk()
+    record = Path("run/origins.json")
+    record.unlink() if damage is None else record.write_text(damage)
+    walk("dpo.learning_rate=0.01", steps=["dpo"])
+    left = {key.partition("/")[0] for key in metrics()}
+    assert "dpo" in left and "label" in left
+    assert not left & {"eval", "monitor", "watch"}
+
+
+def test_the_baseline_of_best_of_n_is_of_any_method() -> None:
+    assert "answer-best-of-n" not in learners("dpo")
+    assert "best-sft" in learners("dpo")
 
 
 def test_another_experiment_needs_a_word(home: Path) -> None:

@@ -22,7 +22,7 @@ from cai.pipeline.inputs import Asked
 from cai.pipeline.launch import check, versions
 from cai.pipeline.lineage import own_failures
 from cai.pipeline.order import steps_of
-from cai.pipeline.staleness import compare, told
+from cai.pipeline.staleness import compare, differences, told
 from cai.pipeline.steps.evaluate import proof
 from cai.run.folder import ROUNDS, RunFolder
 from cai.run.origin import read_origins
@@ -207,7 +207,8 @@ def show_plan(config: RunConfig, folder: Path) -> None:
     typer.echo(f"run folder: {folder}")
     origins = compare(Asked(config, RunFolder(folder), constitution), steps_of(config))
     if origins.stale:
-        typer.echo(f"  in it: {told(origins, RunFolder(folder))}, made again")
+        word = "a run needs --replace" if differences(config, RunFolder(folder)) else "made again"
+        typer.echo(f"  in it: {told(origins, RunFolder(folder))}, {word}")
     for note in inert(config):
         typer.echo(f"note: {note}")
     typer.echo("")

@@ -21,6 +21,7 @@ from cai.evaluation.bench import Bench, Contestant, Findings
 from cai.evaluation.catalogue import Wanted, wanted
 from cai.pipeline.steps.step import Run, ask_all
 from cai.run.folder import RunFolder
+from cai.run.origin import has_checkpoint
 from cai.run.runner import Results
 from cai.values.errors import UsageError
 from cai.values.types import Prompt
@@ -54,7 +55,7 @@ def contestants(run: Run) -> tuple[Contestant, ...]:
     own: dict[str, ModelConfig] = {
         stage: models.trained(config, folder, stage)
         for stage in ("sft", "policy")
-        if (folder.checkpoint(stage) / "config.json").exists()
+        if (folder.checkpoint(stage) / "config.json").exists() and has_checkpoint(folder, stage)
     }
     if own or not named:
         own = {"base": config.model, **own}
