@@ -417,10 +417,8 @@ def test_a_reward_model_scores_both_responses(
         turns = [*({"role": m.role, "content": m.content} for m in pair.comparison.prompt.messages)]
         turns.append({"role": "assistant", "content": answer})
         ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)["input_ids"]
-        end = tokenizer.eos_token_id
-        last = max(i for i, token in enumerate(ids[0].tolist()) if token == end)
-        with torch.inference_mode():
-            hidden = model.model(input_ids=ids[:, : last + 1]).last_hidden_state[0, -1]
+        with torch.inference_mode():  # where the template ends, as others read it
+            hidden = model.model(input_ids=ids).last_hidden_state[0, -1]
             ends.append(float(model.score(hidden)))
     assert found.rows[0]["margin"] == pytest.approx(ends[0] - ends[1], abs=1e-4)
 
