@@ -321,8 +321,10 @@ def test_measured_from_the_command_line(tiny_model: Path, tmp_path: Path) -> Non
     assert done.returncode in (0, 3), done.stderr
     assert "mtbench: answers at temperature 1" in done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["eval/mtbench/win_rate/pocket"]["n"] == 3
     failures = [json.loads(line) for line in (tmp_path / "out" / "failures.jsonl").read_text().splitlines()]
-    assert {failure["reason"] for failure in failures} <= {"unreadable rating"}
+    # The random model may open a thought and be cut off in it.
+    thinking = [failure for failure in failures if failure["reason"] == "empty response"]
+    assert metrics["eval/mtbench/win_rate/pocket"]["n"] + len(thinking) == 3
+    assert {failure["reason"] for failure in failures} <= {"unreadable rating", "empty response"}
     again = cai(*models, *settings, cwd=tmp_path)
     assert again.stdout == done.stdout and "win rate" in done.stdout
