@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 TOP = {"__init__", "__main__"}  # the version, and the door; the only files that lie in no room
-MOST_FILES = 15  # in one folder; a larger room has sub-rooms
+MOST_FILES = 15  # in one folder, beside __init__; a larger room has sub-rooms
 TORCH = {"torch", "transformers", "trl", "vllm", "peft", "datasets", "accelerate", "safetensors"}
 MAY_LOAD_TORCH = ("engines/", "training/", "rewards/model.py")
 
@@ -98,7 +98,7 @@ def test_a_file_name_occurs_once() -> None:
 
 
 def test_large_rooms_have_sub_rooms() -> None:
-    files = Counter(path.parent for path in MODULES)
+    files = Counter(path.parent for path in MODULES if path.stem != "__init__")
     assert {str(folder): count for folder, count in files.items() if count > MOST_FILES} == {}
 
 

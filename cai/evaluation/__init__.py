@@ -1,1 +1,1 @@
-"""Suites that score a model's answers; one file each, over the same statistics."""
+"""What became better and what worse: suites, judges, probes, monitors, over the same statistics."""

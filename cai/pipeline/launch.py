@@ -61,7 +61,7 @@ def execute(  # noqa: PLR0917
     earlier: tuple[RunFolder, ...] = (),
     replace: bool = True,
 ) -> RunFolder:
-    """Walk ``steps`` (names in ``pipeline.STEPS``) over the run folder at ``path``.
+    """Walk ``steps`` (names in ``order.STEPS``) over the run folder at ``path``.
 
     ``earlier``: the folders of the rounds before this one, the oldest first. Started as several processes,
     each takes part in the training; the first alone holds the folder, writes to it and does what follows.

@@ -23,6 +23,7 @@ from cai.data.tables import (
 )
 from cai.pocket import PROMPTS
 from cai.run.folder import RunFolder
+from cai.stages.label import SAYS_NOTHING
 from cai.values.types import Failure
 
 SMALL = [
@@ -62,10 +63,10 @@ REFUSED = {
     '{"id": "r", "prompt": " \\t\\n\\u00a0\\u3000 "}': "empty prompt",
     json.dumps({"prompt": "\n" * 5000}): "empty prompt",
     '{"prompt": null}': "empty prompt",
-    '{"prompt": 5}': "not text",
-    '{"prompt": true}': "not text",
-    '{"prompt": NaN}': "not text",
-    '{"prompt": {"role": "user"}}': "not text",
+    '{"prompt": 5}': "not a conversation",
+    '{"prompt": true}': "not a conversation",
+    '{"prompt": NaN}': "not a conversation",
+    '{"prompt": {"role": "user"}}': "not a turn",
     '{"prompt": ["hi"]}': "not a turn",
     '{"prompt": [{"role": "tool", "content": "hi"}]}': "not a turn",
     '{"prompt": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}': "no question",
@@ -180,7 +181,8 @@ def test_nothing_is_lost_between_the_stages(finished: RunFolder) -> None:
     preferences = finished.read_table("preferences", preference_from)
     unlabelled = failed(finished, "label")
     assert sorted({p.comparison.id for p in preferences} | set(unlabelled)) == sorted(comparisons)
-    assert {p.comparison.id for p in preferences if p.p is None} <= set(unlabelled)
+    unread = {p.comparison.id for p in preferences if p.p is None and p.unscored != SAYS_NOTHING}
+    assert unread <= set(unlabelled)
 
     learned = finished.read_table("demonstrations", demonstration_from)
     metrics = finished.read_metrics()

@@ -32,7 +32,9 @@ def go_on(finished: Path, home: Path, *arguments: str) -> subprocess.CompletedPr
     if not (home / "run").exists():
         shutil.copytree(finished / "run", home / "run")
     constitution = str(finished / "c.yaml")
-    done = cai("run", "--constitution", constitution, "--run", "run", *TINY, *arguments, cwd=home)
+    done = cai(
+        "run", "--constitution", constitution, "--run", "run", "--replace", *TINY, *arguments, cwd=home
+    )
     assert done.returncode == 0, done.stderr
     return done
 

@@ -59,7 +59,7 @@ def overlap(units: Iterable[Unit], labels: Iterable[Preference]) -> list[Overlap
 
 
 def pair_scores(joined: Iterable[Overlap]) -> list[PairScore]:
-    """The overlap as ``statistics.preference`` takes it: the label is the share of people for ``a``."""
+    """The overlap as ``statistics.prediction`` takes it: the label is the share of people for ``a``."""
     scores = []
     for label, unit in joined:
         assert label.p is not None and unit.share is not None

@@ -2,7 +2,8 @@
 
 Methods that draw as they learn have a row for every step, best-of-n one for every n, DPO one for its policy.
 Gold is the pocket oracle for pocket prompts, else the run's held-out reward (``gold``), else absent. Rows of
-other methods stay, so that one table holds what every method did in this run folder.
+other methods stay, so that one table holds what every method did in this run folder, as long as they are of
+the same SFT model and reward model.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cai.pipeline.steps.best import candidate_from, reward_of
 from cai.pipeline.steps.evaluate import answers
 from cai.pipeline.steps.step import Run, prompts_of, record_counts
 from cai.rewards.best_of_n import Candidate, expected_best, kl_bound, sizes
-from cai.run.origin import has_checkpoint
+from cai.run.origin import has_checkpoint, read_origins
 from cai.run.threads import apart
 from cai.statistics.intervals import interval
 from cai.training.rl.rollouts import recorded
@@ -39,12 +40,21 @@ async def step_watch(run: Run) -> None:
     new = [overoptimisation.row(point) for point in points]
     columns = dict.fromkeys(name for row in new for name in row)  # rows of an older version may have fewer
     kept: list[dict[str, object]] = []
-    if run.folder.table("overoptimisation").exists():
+    if _of_the_same_models(run):
         rows = run.folder.read_table("overoptimisation", dict)
         kept = [{**columns, **row} for row in rows if row["method"] != method]
     run.folder.write_table("overoptimisation", [*kept, *new])
     turn = overoptimisation.turned_down(points)
     record_counts(run, "watch", steps=len(points), gold_turned_down_at=-1 if turn is None else turn.step)
+
+
+def _of_the_same_models(run: Run) -> bool:
+    """Is there a table whose rows of other methods are of this SFT model and reward model?"""
+    made = read_origins(run.folder).made
+    if not run.folder.table("overoptimisation").exists() or "watch" not in made:
+        return False
+    read = made["watch"].read
+    return all(name not in made or made[name].outcome == read.get(name) for name in ("sft", "reward"))
 
 
 async def _by_step(run: Run, method: str) -> list[Point]:
