@@ -68,7 +68,7 @@ REFUSED = {
     '{"prompt": NaN}': "not a conversation",
     '{"prompt": {"role": "user"}}': "not a turn",
     '{"prompt": ["hi"]}': "not a turn",
-    '{"prompt": [{"role": "tool", "content": "hi"}]}': "not a turn",
+    '{"prompt": [{"role": "judge", "content": "hi"}]}': "not a turn",
     '{"prompt": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}': "no question",
     '{"prompt": "half \\ud83d a pair"}': "not UTF-8",
     '{"id": "\\udfff", "prompt": "a bad id"}': "not UTF-8",
