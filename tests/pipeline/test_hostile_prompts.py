@@ -146,7 +146,7 @@ def test_every_row_is_used_or_quarantined_with_the_right_reason(finished: RunFol
             assert refused[f"row {number}"].reason == REFUSED[line], line[:80]
     last = len(rows) + 1
     assert refused[f"row {last}"].reason == "not UTF-8"
-    assert refused["helpful.jsonl, row 2"].reason == "not text"
+    assert refused["helpful.jsonl, row 2"].reason == "not a conversation"
     taken = rows.index(json.dumps({"id": "emoji", "prompt": "taken"})) + 1
     assert refused[f"row {taken}"].reason == "id used twice"
     assert len(refused) == len(REFUSED) + 3
