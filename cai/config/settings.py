@@ -240,3 +240,13 @@ _FLAGS = {
     "human.votes": "--human",
     "human.share": "--human-share",
 }
+
+
+def flattened(value: Any, above: str = "") -> dict[str, str]:
+    """``{"a": {"b": 1}}`` → ``{"a.b": "1"}``."""
+    if not isinstance(value, dict):
+        return {above: str(value)}
+    found: dict[str, str] = {}
+    for key, inner in value.items():
+        found |= flattened(inner, f"{above}.{key}" if above else str(key))
+    return found

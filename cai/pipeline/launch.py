@@ -35,6 +35,7 @@ from cai.rewards.terms import check_sources
 from cai.run.folder import RunFolder, point_latest
 from cai.run.journal import Journal, asking_for, digest
 from cai.run.mending import mend
+from cai.run.origin import Inputs, read_origins
 from cai.run.progress import Progress, Silent
 from cai.training.reporting import report_metrics, require
 from cai.values.errors import CaiError, UsageError
@@ -201,8 +202,7 @@ async def _walk(run: Run, steps: list[str]) -> None:
         for number, name in enumerate(steps, 1):
             run.progress.say(f"[{number}/{len(steps)}] {name}")
             started = time.monotonic()
-            staleness.require_current(run.folder, name, run.config)
-            own = wanted(asked, [name]).get(name, {}) if run.first else {}
+            own = _own(asked, name) if run.first else {}
             with asking_for(name):
                 await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
@@ -213,6 +213,17 @@ async def _walk(run: Run, steps: list[str]) -> None:
             report_metrics(run.config.report_to, run.folder.path, run.folder.read_metrics())
     finally:
         await run.models.close()
+
+
+def _own(asked: Asked, step: str) -> Inputs:
+    """The inputs of ``step`` under this command; raises where it would read what is of an earlier run.
+
+    They are those that were hashed when the command began; what was edited since is a change to the next one.
+    """
+    staleness.require_current(asked.folder, step, asked.config)
+    if step in MEASURING:
+        return wanted(asked, [step]).get(step, {})
+    return read_origins(asked.folder).wanted.get(step, {})
 
 
 def _write_inputs(folder: RunFolder, config: RunConfig, constitution: str) -> None:

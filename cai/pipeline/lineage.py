@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from cai.config.run_config import RunConfig
+from cai.config.settings import flattened
 from cai.pipeline.order import LEARN
 from cai.run.origin import Outputs
 from cai.values.types import Failure
@@ -216,17 +216,7 @@ LINEAGE: Mapping[str, Lineage] = {
 
 def settings_of(config: RunConfig) -> dict[str, str]:
     """Every setting as ``section.field`` → its value in YAML's spelling."""
-    return flat(config.model_dump(mode="json"))
-
-
-def flat(value: Any, above: str = "") -> dict[str, str]:
-    """``{"a": {"b": 1}}`` → ``{"a.b": "1"}``."""
-    if not isinstance(value, dict):
-        return {above: str(value)}
-    found: dict[str, str] = {}
-    for key, inner in value.items():
-        found |= flat(inner, f"{above}.{key}" if above else str(key))
-    return found
+    return flattened(config.model_dump(mode="json"))
 
 
 def shapes(setting: str, sections: tuple[str, ...]) -> bool:

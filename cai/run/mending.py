@@ -42,7 +42,7 @@ def mend(folder: RunFolder) -> list[str]:
         path.replace(path.with_name(name + ASIDE))
         if kept:
             folder.write_text(name, kept)
-        rest = "what can be read of it is kept" if kept else "it is made again"
+        rest = "what can be read of it is kept" if kept else "it counts as absent"
         notes.append(f"{path}: damaged; {rest} (the file as it was: {name}{ASIDE})")
     return notes
 

@@ -149,6 +149,14 @@ def test_a_step_that_leaves_figures_alone_passes_a_change_on(home: Path) -> None
     assert read_origins(RunFolder(Path("run"))).stale == frozenset()
 
 
+def test_a_curve_of_another_method_is_not_this_run_s(home: Path) -> None:
+    """DPO without a reward draws no curve, and must not leave one that nobody knows the models of."""
+    folder = RunFolder(Path("run"))
+    folder.write_table("overoptimisation", [{"method": "ppo", "step": 0}])
+    walk()
+    assert not folder.table("overoptimisation").exists()
+
+
 @pytest.mark.parametrize("damage", [None, "", "{", '{"made": {}, "wanted": []}'])
 def test_without_a_record_a_step_drops_all_behind_it(home: Path, damage: str | None) -> None:
     walk()

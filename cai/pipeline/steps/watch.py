@@ -34,6 +34,8 @@ async def step_watch(run: Run) -> None:
     if method == "dpo":
         points = await _by_answers(run)
         if not points:
+            if not _of_the_same_models(run):
+                run.folder.table("overoptimisation").unlink(missing_ok=True)
             return
     else:
         points = await (_by_n(run) if method == "best-of-n" else _by_step(run, method))
@@ -50,11 +52,12 @@ async def step_watch(run: Run) -> None:
 
 def _of_the_same_models(run: Run) -> bool:
     """Is there a table whose rows of other methods are of this SFT model and reward model?"""
-    made = read_origins(run.folder).made
+    origins = read_origins(run.folder)
+    made = origins.made
     if not run.folder.table("overoptimisation").exists() or "watch" not in made:
         return False
-    read = made["watch"].read
-    return all(name not in made or made[name].outcome == read.get(name) for name in ("sft", "reward"))
+    read, models = made["watch"].read, {"sft", "reward"} & made.keys()
+    return not models & origins.stale and all(made[name].outcome == read.get(name) for name in models)
 
 
 async def _by_step(run: Run, method: str) -> list[Point]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cai.config.settings import flattened
 from cai.report.blocks import Cell, Section, Table, cells, score_cell
 from cai.report.material import Answer, Material
 from cai.report.paired import Change, change, lengths, values_of
-from cai.report.sections.outcomes import Evaluation, Row, change_cell, evaluate
+from cai.report.sections.outcomes import Evaluation, Row, change_cell
 from cai.report.wording import direction, name_of
 from cai.values.words import excerpt, visible
 
@@ -112,17 +113,3 @@ def _settings(runs: Sequence[Material]) -> Table | None:
     same = "The runs have the same settings."
     note = same if not rows else "All other settings are the same."
     return Table("Settings that differ", ("setting", *(visible(run.name) for run in runs)), tuple(rows), note)
-
-
-def flattened(value: Any, above: str = "") -> dict[str, str]:
-    """``{"a": {"b": 1}}`` → ``{"a.b": "1"}``."""
-    if not isinstance(value, dict):
-        return {above: str(value)}
-    found: dict[str, str] = {}
-    for key, inner in value.items():
-        found |= flattened(inner, f"{above}.{key}" if above else str(key))
-    return found
-
-
-def evaluations_of(runs: Sequence[Material]) -> list[Evaluation]:
-    return [evaluate(run) for run in runs]
