@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -47,7 +49,7 @@ def as_ctrl_c() -> Iterator[Received]:
     for number in caught:
         signal.signal(number, on_signal)
     try:
-        with _ctrl_c_has_a_handler():
+        with _ctrl_c_has_a_handler(), _ctrl_c_is_not_lost():
             yield received
     finally:
         for number in caught:
@@ -70,6 +72,31 @@ def _ctrl_c_has_a_handler() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+AGAIN = 0.05
+"""Seconds until a Ctrl-C that nobody could raise comes again: the destructor that it met has ended by then."""
+
+
+@contextmanager
+def _ctrl_c_is_not_lost() -> Iterator[None]:
+    """Ctrl-C in a destructor (a file that is being closed) is printed and forgotten by Python: it comes again."""
+    previous = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            previous(unraisable)
+        elif not sys.is_finalizing():
+            main = threading.main_thread().ident
+            again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))
+            again.daemon = True
+            again.start()
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = previous
 
 
 def _leave_closed(terminals: list[int]) -> None:

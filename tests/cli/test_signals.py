@@ -121,3 +121,27 @@ def test_a_closed_terminal_keeps_nothing_from_being_saved(tmp_path: Path) -> Non
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 129
     assert (tmp_path / "ended").exists()
+
+
+DESTRUCTOR = """
+import signal, sys, time
+from cai.cli.signals import as_ctrl_c
+
+class Closing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+with as_ctrl_c():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        Closing()
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("ended")
+"""
+
+
+def test_ctrl_c_while_an_object_is_destroyed_is_neither_lost_nor_a_traceback() -> None:
+    command = [sys.executable, "-c", DESTRUCTOR]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    assert (done.stdout, done.stderr) == ("ended\n", "")
