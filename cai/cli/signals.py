@@ -75,12 +75,12 @@ def _ctrl_c_has_a_handler() -> Iterator[None]:
 
 
 AGAIN = 0.05
-"""Seconds until a Ctrl-C that nobody could raise comes again: the destructor that it met has ended by then."""
+"""Seconds until a Ctrl-C that nobody could raise comes again: the destructor has ended by then."""
 
 
 @contextmanager
 def _ctrl_c_is_not_lost() -> Iterator[None]:
-    """Ctrl-C in a destructor (a file that is being closed) is printed and forgotten by Python: it comes again."""
+    """What Python prints and forgets, Ctrl-C in a destructor (a file that is being closed), comes again."""
     previous = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
