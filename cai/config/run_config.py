@@ -28,6 +28,13 @@ EngineName = Literal["auto", "transformers", "vllm", "openai"]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0)]
 
 
+class PriceConfig(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0.0)] = 0.0
+    output: Annotated[float, Field(ge=0.0)] = 0.0
+
+
 class ModelConfig(Section):
     """A model and how to run it."""
 
@@ -42,6 +49,23 @@ class ModelConfig(Section):
         None, description="requests in flight at once; null: 64 to a server, 1024 to a model in this process"
     )
     max_model_len: Positive | None = Field(None, description="tokens of prompt plus answer")
+    thinking: bool | Positive | None = Field(
+        None, description="off, on, or at most so many tokens of thought; null: as the model does by itself"
+    )
+    api_key_env: str | None = Field(
+        None, description="variable with the server's key; default OPENAI_API_KEY, or the provider's own"
+    )
+    headers: dict[str, str] = Field({}, description="further headers of every request to a server")
+    query: dict[str, str] = Field({}, description="further parameters of its address, as Azure's api-version")
+    extra_body: dict[str, Any] = Field({}, description="further fields of every request, passed on unread")
+    requests_per_minute: Positive | None = None
+    tokens_per_minute: Positive | None = None
+    patience: Annotated[float, Field(ge=0.0)] = Field(
+        60.0, description="minutes to go on asking a server that has answered before"
+    )
+    price: PriceConfig | None = Field(
+        None, description="US dollars per million tokens; null: what is known of the model by its name"
+    )
 
 
 def _named(value: Any) -> Any:

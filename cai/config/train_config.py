@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -20,7 +20,8 @@ class Section(BaseModel):
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1; ``rounds: true`` is a mistake all the same."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        taken = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and taken is not bool and bool not in get_args(taken):
             raise PydanticCustomError("boolean", f"must not be {str(value).lower()}")
         return value
 

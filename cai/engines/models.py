@@ -44,22 +44,23 @@ class Models:
 
     def __init__(self, journal: Journal):
         self._journal = journal
-        self._engines: dict[ModelConfig, JournaledEngine] = {}
+        self._engines: dict[str, JournaledEngine] = {}  # by the configuration's JSON
         self._open: JournaledEngine | None = None
 
     def engine(self, config: ModelConfig) -> JournaledEngine:
         """The engine of ``config``; its model is loaded at the first question the journal can't answer."""
-        if config not in self._engines:
-            self._engines[config] = self._journaled(config)
-        return self._engines[config]
+        name = config.model_dump_json()
+        if name not in self._engines:
+            self._engines[name] = self._journaled(config)
+        return self._engines[name]
 
     def forget(self, config: ModelConfig) -> None:
         """Drop what is known of ``config``: its checkpoint has been trained anew."""
-        self._engines.pop(config, None)
+        self._engines.pop(config.model_dump_json(), None)
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of every model that has been used, by name."""
-        return {config.name: engine.fingerprint for config, engine in self._engines.items()}
+        return {engine.name: engine.fingerprint for engine in self._engines.values()}
 
     async def close(self) -> None:
         """Free the model that is loaded, if any."""
