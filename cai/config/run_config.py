@@ -67,6 +67,10 @@ class ModelConfig(Section):
         None, description="US dollars per million tokens; null: what is known of the model by its name"
     )
 
+    def __hash__(self) -> int:
+        """Of a frozen value with mappings in it."""
+        return hash(self.model_dump_json())
+
 
 def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value

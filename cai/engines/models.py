@@ -44,23 +44,22 @@ class Models:
 
     def __init__(self, journal: Journal):
         self._journal = journal
-        self._engines: dict[str, JournaledEngine] = {}  # by the configuration's JSON
+        self._engines: dict[ModelConfig, JournaledEngine] = {}
         self._open: JournaledEngine | None = None
 
     def engine(self, config: ModelConfig) -> JournaledEngine:
         """The engine of ``config``; its model is loaded at the first question the journal can't answer."""
-        name = config.model_dump_json()
-        if name not in self._engines:
-            self._engines[name] = self._journaled(config)
-        return self._engines[name]
+        if config not in self._engines:
+            self._engines[config] = self._journaled(config)
+        return self._engines[config]
 
     def forget(self, config: ModelConfig) -> None:
         """Drop what is known of ``config``: its checkpoint has been trained anew."""
-        self._engines.pop(config.model_dump_json(), None)
+        self._engines.pop(config, None)
 
     def fingerprints(self) -> dict[str, str]:
         """Fingerprint of every model that has been used, by name."""
-        return {engine.name: engine.fingerprint for engine in self._engines.values()}
+        return {config.name: engine.fingerprint for config, engine in self._engines.items()}
 
     async def close(self) -> None:
         """Free the model that is loaded, if any."""
