@@ -18,6 +18,7 @@ from cai.values.errors import ItemError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
 ENDS = ("stop", "length")  # of a completion
+COUNTS = ("prompt_tokens", "completion_tokens", "thought_tokens")  # of an answer
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Meter:
     recalled: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    thought_tokens: int = 0
 
 
 class JournaledEngine:
@@ -73,7 +75,8 @@ class JournaledEngine:
             return asdict(choice)
 
         answer = await self._answer(request, ask)
-        return Choice(logprobs=tuple(answer["logprobs"]), prompt_tokens=answer.get("prompt_tokens", 0))
+        values, bounded = tuple(answer["logprobs"]), tuple(answer.get("bounded", ()))
+        return Choice(values, answer.get("prompt_tokens", 0), bounded)
 
     async def close(self) -> None:
         engine, self._engine = self._engine, None
@@ -113,6 +116,7 @@ class JournaledEngine:
         self.meter.asked += 1
         self.meter.prompt_tokens += answer["prompt_tokens"]
         self.meter.completion_tokens += answer.get("completion_tokens", 0)
+        self.meter.thought_tokens += answer.get("thought_tokens", 0)
         return answer
 
     def _known(self, name: str, request: CompletionRequest | ChoiceRequest) -> dict[str, Any] | None:
@@ -132,15 +136,18 @@ class JournaledEngine:
 
 def _answers(request: CompletionRequest | ChoiceRequest, found: dict[str, Any]) -> bool:
     """Whether ``found`` is an answer to ``request``, and not a row that was written otherwise, or damaged."""
-    counts = [found.get(name) for name in ("prompt_tokens", "completion_tokens") if name in found]
+    counts = [found[name] for name in COUNTS if name in found]
     if not all(isinstance(count, int) for count in counts):
         return False
     if isinstance(request, CompletionRequest):
-        known = {"text", "finish", "prompt_tokens", "completion_tokens"}
+        known = {"text", "finish", *COUNTS}
         return isinstance(found.get("text"), str) and found.get("finish") in ENDS and found.keys() <= known
-    values = found.get("logprobs")
+    values, bounded = found.get("logprobs"), found.get("bounded", [])
     return (
         isinstance(values, list)
+        and isinstance(bounded, list)
+        and all(isinstance(one, bool) for one in bounded)
+        and len(bounded) in (0, len(request.options))
         and len(values) == len(request.options)
         and all(isinstance(value, int | float) and math.isfinite(value) for value in values)
     )

@@ -69,12 +69,16 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """Sampled text, without the prefill. ``finish`` is "length" when it was cut off."""
+    """Sampled text, without the prefill and without thought. ``finish`` is "length" when it was cut off.
+
+    ``thought_tokens`` are those of ``completion_tokens`` that were thought, where the engine says so.
+    """
 
     text: str
     finish: Literal["stop", "length"]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    thought_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +94,14 @@ class ChoiceRequest:
 class Choice:
     """``logprobs[i]`` is log P(options[i] | messages, prefill) in nats, not normalised over options.
 
-    At temperature 1 and before any top-p cut; multi-token options are sums over their tokens.
+    At temperature 1 and before any top-p cut; multi-token options are sums over their tokens. ``bounded[i]``:
+    the server lists other tokens only, and ``logprobs[i]`` is what the option's can at most be; () where
+    none is bounded.
     """
 
     logprobs: tuple[float, ...]
     prompt_tokens: int = 0
+    bounded: tuple[bool, ...] = ()
 
 
 # --- What the stages make -----------------------------------------------------------------

@@ -95,6 +95,26 @@ async def test_second_run_asks_nothing(tmp_path: Path) -> None:
     assert second.meter.recalled == 2
 
 
+async def test_what_is_bounded_comes_back_and_rows_of_before_are_read(tmp_path: Path) -> None:
+    class Bounding(Counting):
+        async def choose(self, request: ChoiceRequest) -> Choice:
+            return Choice((-0.1, -9.0), 7, (False, True))
+
+    first = journaled(Journal(tmp_path / "j.sqlite"), Bounding())
+    chose = await first.choose(CHOOSE)
+    assert await journaled(Journal(tmp_path / "j.sqlite"), Counting()).choose(CHOOSE) == chose
+    assert chose.bounded == (False, True)
+
+    journal = Journal(tmp_path / "before.sqlite")
+    journal.put(key("f", CHOOSE), "counting", CHOOSE, {"logprobs": [-0.5, -1.0], "prompt_tokens": 3})
+    earlier = {"text": "so", "finish": "stop", "prompt_tokens": 3, "completion_tokens": 1}
+    journal.put(key("f", ASK), "counting", ASK, earlier)
+    engine = Counting()
+    assert await journaled(journal, engine).choose(CHOOSE) == Choice((-0.5, -1.0), 3)
+    assert await journaled(journal, engine).complete(ASK) == Completion("so", "stop", 3, 1)
+    assert engine.asked == 0
+
+
 async def test_equal_requests_in_flight_are_asked_once(tmp_path: Path) -> None:
     import asyncio
 
