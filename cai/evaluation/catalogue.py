@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cai.evaluation.bench import Measure
+from cai.run.sealed import file_hash
 from cai.values.errors import UsageError
 from cai.values.words import did_you_mean, one_of
 
@@ -97,6 +98,12 @@ class Wanted:
 
     suite: Suite
     data: str | None
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the file with the data; None where there is none, or it lies elsewhere."""
+        path = Path(self.data) if self.data is not None else None
+        return file_hash(path) if path is not None and path.is_file() else None
 
     def check(self) -> None:
         """Raises UsageError when the data are a file that is not there."""

@@ -18,6 +18,7 @@ from cai.constitution.load import Constitution, load_constitution
 from cai.data import tables
 from cai.run.folder import RunFolder
 from cai.run.origin import Origins, has_table, read_origins
+from cai.run.sealed import file_hash
 from cai.values.errors import CaiError, UsageError
 from cai.values.types import Failure, Preference, Prompt, Score, Transcript
 from cai.values.words import visible
@@ -70,7 +71,10 @@ class Material:
         """Who graded a suite, and its notes."""
         entry = _mapping(self.suites.get(suite))
         judge = entry.get("judge")
-        told = [f"graded by {judge}", *entry.get("notes", [])] if judge else entry.get("notes", [])
+        told = [f"graded by {judge}", *entry.get("notes", [])] if judge else [*entry.get("notes", [])]
+        data = Path(str(entry.get("data")))
+        if entry.get("sha256") and data.is_file() and file_hash(data) != entry["sha256"]:
+            told.append(f"of an earlier {data}: the file has been changed since")
         return visible("; ".join(map(str, told)))
 
     def setting(self, *path: str) -> Any:

@@ -125,6 +125,7 @@ def _record(run: Run, want: Wanted, present: Sequence[Contestant], findings: Fin
     record = read_record(folder)
     record[name] = {
         "data": want.data,
+        "sha256": want.sha256,
         "judge": models.judge(run.config).name if want.suite.judged else None,
         "notes": list(findings.notes),
         "models": {contestant.name: fingerprint(contestant.model) for contestant in present},
