@@ -86,7 +86,8 @@ def export(
         return
     report = export_votes(read_votes(source, table), to, format, constitution_of(source))
     _tell(report, describe(report), json)
-    if report.left_out:
+    # A vote without a side (both bad, not rated) is no fault: a format of pairs has no place for it.
+    if any(failure.reason != "unscored" for failure in report.left_out):
         raise typer.Exit(3)
 
 

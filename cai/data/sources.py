@@ -22,6 +22,7 @@ from cai.data.rows import Unreadable
 from cai.data.texts import tidy
 from cai.data.turns import conversation, listed, prompt, spelt
 from cai.values.errors import FileError, ItemError, Problem
+from cai.values.readable import invisible
 from cai.values.types import Conversation, Failure, Message, Prompt, as_messages
 from cai.values.words import did_you_mean, excerpt
 
@@ -99,7 +100,7 @@ def _prompt(row: Mapping[str, Any], column: str | None) -> tuple[Prompt, str]:
     if size > MAX_CHARS:
         raise ItemError("too long", f"{size:,} characters; the limit is {MAX_CHARS:,}")
     for turn in messages:
-        if not turn.content.strip():
+        if invisible(turn.content):
             raise ItemError("empty turn" if len(messages) > 1 else "empty prompt")
         _require_text(turn.content)
     if messages[-1].role != "user":

@@ -137,10 +137,12 @@ def _newest(material: Material, reader: _Reader) -> Material:
 
     name = f"{last.path.name}/metrics.json"
     found = policies(reader.attempt(name, last.read_metrics, {}))
-    if not found:
+    own = reader.table(last, "eval_policy", answer_from)
+    if not found and not own:
+        reader.notes.append(f"round {len(rounds)} has not been evaluated: shown is round 1's policy")
         return material
     metrics = {k: s for k, s in material.metrics.items() if k not in policies(material.metrics)}
-    answers = {**material.answers, "policy": reader.table(last, "eval_policy", answer_from)}
+    answers = {**material.answers, "policy": own}
     return replace(material, metrics=metrics | found, answers=answers, round=len(rounds))
 
 

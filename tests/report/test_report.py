@@ -327,6 +327,18 @@ def test_a_run_of_several_rounds_speaks_of_its_newest_policy(tmp_path: Path) -> 
     assert "The policy is that of round 2" in page(first)
 
 
+def test_a_newest_round_without_grades_shows_its_own_answers_and_no_earlier_figures(tmp_path: Path) -> None:
+    first = make_run(tmp_path / "run")
+    second = make_run(first / "rounds" / "2", shift=0.5)
+    (first / "rounds.json").write_text(json.dumps({"rounds": [".", "rounds/2"], "stopped": None}))
+    (second / "metrics.json").write_text("{}")
+    material = read_material(first)
+    assert not any(key.endswith("/policy") for key in material.metrics)
+    assert material.answers["policy"] and material.round == 2
+    (second / "data" / "eval_policy.parquet").unlink()
+    assert "round 2 has not been evaluated: shown is round 1's policy" in read_material(first).notes
+
+
 def test_the_command_writes_the_file(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "r.html"
     done = CliRunner().invoke(app, ["report", str(run), "--out", str(out)])
