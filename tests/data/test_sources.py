@@ -105,6 +105,7 @@ def test_columns(tmp_path: Path, row: dict[str, Any], expected: list[str]) -> No
             "turns do not alternate: turn 2 is a second Human turn",
         ),
         ({"chosen": "\n\nHuman: A?\n\nAssistant:\n\nHuman: B?\n\nAssistant: C"}, "empty turn: turn 2"),
+        ({"prompt": "\u200b\x00"}, "empty prompt"),
         ({"a": "one"}, "no prompt: no column of prompts (--column names one) among a"),
         ({"prompt": "a", "id": [1]}, "bad id: an id is a short text or a number, not [1]"),
         ({"prompt": "a", "tags": [1]}, "bad tags: tags are texts, not [1]"),
@@ -127,7 +128,7 @@ def test_hostile_contents_come_through_unchanged(tmp_path: Path) -> None:
         "\U0001f600 \u202eabc שלום",
         "a: b",
         "x" * 100_000,
-        "\x00",
+        "a\x00b",
     ]
     assert texts(jsonl(tmp_path, [{"prompt": text} for text in hostile])) == hostile
 
