@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import tiny_families
 from tiny_models import save_tiny_model
 
 from cai.config.run_config import ModelConfig
@@ -112,6 +113,43 @@ def test_bad_requests_fail_alone(pair):
     assert [type(result) for result in results[:3]] == [ItemError] * 3
     assert "context holds" in str(results[0])
     assert results[3].text is not None
+
+
+def test_ids_without_a_token_are_never_drawn(tmp_path):
+    """A vocabulary padded by 3 rows, which the model finds by far the most probable."""
+    from cai.engines.samplers.sampler_vllm import VLLMSampler
+
+    model, known = tiny_families.build("phi", width=4), len(tiny_families.tokenizer())
+    model.resize_token_embeddings(known + 3, mean_resizing=False)
+    model.lm_head.bias[known:] = 20.0
+    model.save_pretrained(tmp_path)
+    tiny_families.tokenizer().save_pretrained(tmp_path)
+    asked = [CompletionRequest((Message("user", text),), GREEDY, 0) for text in PROMPTS[:3]]
+    answers = []
+    for name in ("vllm", "transformers"):
+        engine = asyncio.run(open_engine(config(tmp_path, name)))
+        answers.append(gather(engine, *asked, ask("Hi", 1)))
+        asyncio.run(engine.close())
+    assert answers[0][:3] == answers[1][:3]
+    assert all(answer.text for answer in answers[0])
+    sampler = VLLMSampler(tmp_path, "float32", 128)
+    try:
+        draws = sampler.sample([[20, 30, 40]] * 8, range(8), 12, 1.0)
+    finally:
+        sampler.close()
+    assert all(draw.ids and max(draw.ids) < known for draw in draws)
+
+
+def test_more_ids_than_a_gpu_can_bar_are_refused_in_words():
+    from cai.engines.local.vllm_settings import MOST_BIASES, bars
+
+    tokenizer = tiny_families.tokenizer()
+    known = len(tokenizer)
+    assert bars(tokenizer, known, True) is None
+    assert set(bars(tokenizer, known + MOST_BIASES, True)) == set(range(known, known + MOST_BIASES))
+    assert len(bars(tokenizer, known + MOST_BIASES + 1, False)) == MOST_BIASES + 1
+    with pytest.raises(EngineError, match=r"1025 of the model's .* have no token.*engine: transformers"):
+        bars(tokenizer, known + MOST_BIASES + 1, True)
 
 
 def resident():

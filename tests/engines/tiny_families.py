@@ -109,7 +109,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "vaultgemma": ("vaultgemma", WINDOWED | NARROW),
     # mixture of experts
     "deepseek_v2": ("deepseek_v2", LATENT | ROUTED),
-    "deepseek_v3": ("deepseek_v3", LATENT | ROUTED),
+    "deepseek_v3": ("deepseek_v3", LATENT | ROUTED | {"topk_method": "noaux_tc"}),
     "dots1": ("dots1", ROUTED | WINDOWED | {"n_shared_experts": 1}),
     "ernie4_5_moe": ("ernie4_5_moe", {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 32}),
     "glm4_moe": ("glm4_moe", ROUTED | NARROW),
@@ -216,11 +216,34 @@ def tokenizer() -> Any:
     return made
 
 
-def config_of(name: str) -> Any:
-    """The configuration of a family."""
+#: What grows with the width of a family. vLLM's attention on a CPU knows no heads narrower than 32.
+_WIDTHS = {
+    *("hidden_size", "intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size"),
+    *("intermediate_size_mlp", "shared_intermediate_size", "head_dim", "kv_channels", "qk_rope_head_dim"),
+    *("qk_nope_head_dim", "v_head_dim", "kv_lora_rank", "q_lora_rank", "mamba_d_head", "mamba_d_ssm"),
+    *("d_model", "ffn_dim", "word_embed_proj_dim", "attention_hidden_size", "hidden_size_per_layer_input"),
+    *("index_head_dim", "rotary_dim", "attention_chunk_size"),
+}
+
+
+def widened(settings: dict[str, Any], width: int) -> dict[str, Any]:
+    """The same settings with every layer ``width`` times as wide."""
+    return {
+        key: widened(value, width)
+        if key == "text_config"
+        else value * width
+        if key in _WIDTHS and value is not None
+        else value
+        for key, value in settings.items()
+    }
+
+
+def config_of(name: str, width: int = 1) -> Any:
+    """The configuration of a family; ``width`` times as wide as it is listed."""
     from transformers import AutoConfig
 
     model_type, own = FAMILIES[name]
+    own = widened(own, width)
     ids = {
         "vocab_size": len(tokenizer()),
         "bos_token_id": tokenizer().bos_token_id,
@@ -230,7 +253,7 @@ def config_of(name: str) -> Any:
     for part in ("text_config",):
         if part in own:
             return AutoConfig.for_model(model_type, **{**own, part: own[part] | ids}, **ids)
-    settings = COMMON | own | ids
+    settings = widened(COMMON, width) | own | ids
     return AutoConfig.for_model(
         model_type, **{key: value for key, value in settings.items() if value is not None}
     )
@@ -247,7 +270,7 @@ def changed(name: str, **settings: Any) -> Iterator[None]:
         FAMILIES[name] = before
 
 
-def build(name: str, seed: int = 0) -> Any:
+def build(name: str, seed: int = 0, width: int = 1) -> Any:
     """A random model of a family, in float32, in evaluation mode.
 
     Matrices are drawn larger than is usual, so that the distributions are not flat.
@@ -256,8 +279,8 @@ def build(name: str, seed: int = 0) -> Any:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config_of(name)).float().eval().requires_grad_(False)
-        sharpen(model)
+        model = AutoModelForCausalLM.from_config(config_of(name, width)).float().eval().requires_grad_(False)
+        sharpen(model, 0.15 / width**0.5)
     return model
 
 
@@ -276,15 +299,15 @@ def build_classifier(name: str, seed: int = 0) -> Any:
     return model
 
 
-def sharpen(model: Any) -> None:
-    """Draw the weights of linear layers, embeddings and experts again, with a deviation of 0.15."""
+def sharpen(model: Any, deviation: float = 0.15) -> None:
+    """Draw the weights of linear layers, embeddings and experts again."""
     for key, weight in model.named_parameters():
         if weight.dim() >= 2 and not any(part in key for part in ("A_log", "conv", "norm", "dt_")):
-            torch.nn.init.normal_(weight, std=0.15)
+            torch.nn.init.normal_(weight, std=deviation)
 
 
-def save(name: str, folder: Path, seed: int = 0) -> Path:
+def save(name: str, folder: Path, seed: int = 0, width: int = 1) -> Path:
     """A checkpoint folder of a family."""
-    build(name, seed).save_pretrained(folder)
+    build(name, seed, width).save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder

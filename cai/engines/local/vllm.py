@@ -17,8 +17,10 @@ from cai.config.run_config import ModelConfig
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
 from cai.engines.local.vllm_settings import (
     affinity,
+    bars,
     engine_arguments,
     is_cpu_build,
+    leave_classes_alone,
     prepare_environment,
     restore_threads,
 )
@@ -114,7 +116,13 @@ class VLLMWorker(Worker[Generation]):
 
             arguments = engine_arguments(self._config, self._folder, gpu)
             self.text = TextSide.load(self._folder, arguments["max_model_len"])
+            if not gpu:
+                leave_classes_alone()
             self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+            vocabulary = self._engine.model_config.get_vocab_size()
+            self._bars = bars(self.text.tokenizer, vocabulary, gpu)
+        except EngineError:
+            raise
         except Exception as error:
             raise EngineError(f"vLLM cannot load {self._folder}: {type(error).__name__}: {error}") from error
         finally:
@@ -163,7 +171,7 @@ class VLLMWorker(Worker[Generation]):
         name = str(next(self._ids))
         asked = ticket.job
         try:
-            parameters = _parameters(asked, sorted(self.text.end_ids))
+            parameters = _parameters(asked, sorted(self.text.end_ids), self._bars)
             self._engine.add_request(name, {"prompt_token_ids": asked.prompt}, parameters)
         except Exception as error:  # vLLM's own kinds, some of them not ValueErrors
             ticket.fail(ItemError("vLLM refuses this request", str(error)))
@@ -171,7 +179,7 @@ class VLLMWorker(Worker[Generation]):
         self._flying[name] = ticket
 
 
-def _parameters(asked: Generation, end_ids: list[int]) -> Any:
+def _parameters(asked: Generation, end_ids: list[int], bars: dict[int, float] | None) -> Any:
     """vLLM's SamplingParams for a request."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -192,6 +200,7 @@ def _parameters(asked: Generation, end_ids: list[int]) -> Any:
         max_tokens=job.max_tokens,
         seed=job.seed % 2**63,
         stop_token_ids=end_ids,
+        logit_bias=bars,
         stop=list(job.stop),
         detokenize=bool(job.stop),  # vLLM looks for stop strings in text only
         output_kind=RequestOutputKind.FINAL_ONLY,

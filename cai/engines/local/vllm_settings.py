@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from cai.config.run_config import ModelConfig
-from cai.engines.model_files import cache_bytes_per_token, context_length, resolve_dtype
+from cai.engines.model_files import cache_bytes_per_token, context_length, model_config, resolve_dtype
+from cai.values.errors import EngineError
 
 CPU_ROWS = 256
 # Keys and values on a CPU: room for this many tokens, within these bytes. All of it becomes resident.
@@ -30,6 +31,13 @@ ENVIRONMENT = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
+#: Architectures that vLLM loads without an error and computes otherwise than transformers, and what it does.
+#: ``python -m benchmarks.compatibility`` finds them.
+DIFFERENT = {
+    "gpt_neox": "leaves out its output layer, which is called embed_out, and draws from a random one"
+}
+#: States between tokens, which vLLM caches for prefixes only where it prefills in chunks: not on a CPU.
+_STATES = {"mamba", "falcon_mamba", "minimax"}
 
 
 def prepare_environment(gpu: bool) -> None:
@@ -46,7 +54,17 @@ def prepare_environment(gpu: bool) -> None:
 
 
 def engine_arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, Any]:
-    """EngineArgs by name."""
+    """EngineArgs by name.
+
+    Raises:
+        EngineError: vLLM would load the model and compute something else.
+    """
+    kind = str(model_config(folder).get("model_type"))
+    if kind in DIFFERENT:
+        raise EngineError(
+            f"{folder} is a {kind}, and vLLM {DIFFERENT[kind]}. Use engine: transformers and, in a training, "
+            "sampler: transformers."
+        )
     dtype = resolve_dtype(config.dtype, folder, gpu)
     context = context_length(folder, config.max_model_len)
     shared = {
@@ -70,11 +88,60 @@ def engine_arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, 
         "enforce_eager": True,
         "block_size": BLOCK,
         "max_num_seqs": CPU_ROWS,
+        "enable_prefix_caching": not _carries_a_state(kind),
         # With chunked prefill a request's own seed stops the engine on a CPU.
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(context, BATCHED_TOKENS),
         "kv_cache_memory_bytes": space,
     }
+
+
+def _carries_a_state(kind: str) -> bool:
+    """Whether layers of this architecture carry a state from token to token."""
+    from cai.engines.local.layouts import LAYOUTS, Layout
+
+    return kind in _STATES or LAYOUTS.get(kind) is Layout.PADDED
+
+
+def leave_classes_alone() -> None:
+    """Keep vLLM from changing transformers' own classes in this process. After vLLM is imported, on a CPU.
+
+    For an architecture that it has no code for it runs transformers' classes and decorates them for
+    compilation; from then on nobody else can make a model of them. On a CPU nothing is compiled anyway.
+    """
+    from vllm.model_executor.models.transformers import base
+
+    def undecorated(**settings: Any) -> Any:
+        return lambda cls: cls
+
+    vars(base)["support_torch_compile"] = undecorated
+
+
+MOST_BIASES = 1024
+"""Tokens that a request may bias on a GPU (vLLM's ``MAX_NUM_LOGIT_BIAS_TOKENS``)."""
+_NEVER = -100.0  # nats, the strongest that vLLM takes
+
+
+def bars(tokenizer: Any, vocabulary: int, gpu: bool) -> dict[int, float] | None:
+    """The ``logit_bias`` with which no id is drawn that has no token (see ``sampling.nameless``).
+
+    ``allowed_token_ids`` would name the whole vocabulary in every request.
+
+    Raises:
+        EngineError: there are more of them than vLLM takes.
+    """
+    import torch
+
+    from cai.engines.local.sampling import nameless
+
+    barred = nameless(tokenizer, vocabulary, torch.device("cpu"))
+    ids = [] if barred is None else barred.nonzero().flatten().tolist()
+    if gpu and len(ids) > MOST_BIASES:
+        raise EngineError(
+            f"{len(ids)} of the model's {vocabulary} ids have no token, and on a GPU vLLM can bar "
+            f"{MOST_BIASES} from being drawn. Use engine: transformers and sampler: transformers."
+        )
+    return dict.fromkeys(ids, _NEVER) or None
 
 
 def _cache_bytes(per_token: int) -> int:

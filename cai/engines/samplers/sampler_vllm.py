@@ -1,8 +1,9 @@
 """Sampler on vLLM, in this process and thread. New weights are loaded into the running engine.
 
 On a CPU TRL's own way of handing weights over fails, and ``reload_weights`` with names as in a checkpoint
-works: it replaces the weights in place, layer by layer, all but an output layer that is tied to the embedding
-(see ``_pack_heads``). Keys and values that the old weights left in the prefix cache are dropped with them.
+works: it replaces the weights in place, layer by layer. What vLLM multiplies from packed copies and does not
+pack again after a reload is packed here (see ``_pack``). Keys and values that the old weights left in the
+prefix cache are dropped with them.
 Left out: several GPUs; sleep mode: on a GPU the cache is made no larger than ``CACHE_TOKENS`` instead, so
 that model and optimizer fit beside it (not run on a GPU so far).
 """
@@ -14,6 +15,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,18 @@ from cai.engines.local.vllm_settings import (
     BLOCK,
     CACHE_TOKENS,
     affinity,
+    bars,
     engine_arguments,
     is_cpu_build,
+    leave_classes_alone,
     prepare_environment,
     restore_threads,
 )
 from cai.engines.model_files import cache_bytes_per_token, has_gpu
 from cai.engines.samplers.sampler import POLICY_ADAPTER, Draw, check_room
 from cai.values.errors import EngineError
+
+_STRIDE = 61  # of the numbers of a layer of experts that are looked at
 
 
 class VLLMSampler:
@@ -52,6 +58,11 @@ class VLLMSampler:
         self._names = count()
         with own_randomness():
             self._engine: Any = _load(folder, arguments, gpu)
+        try:
+            self._bars = bars(text.tokenizer, self._engine.model_config.get_vocab_size(), gpu)
+        except EngineError:
+            self.close()
+            raise
 
     def sync(self, model: Any) -> None:
         """Load the weights of ``model`` into the engine; ``model`` itself stays as it is, bit by bit.
@@ -62,9 +73,11 @@ class VLLMSampler:
         engine = self._running()
         try:
             arguments = {"weights_iterator": checkpoint_weights(model), "is_checkpoint_format": True}
+            if not self._gpu:
+                packed = engine.apply_model(_experts)[0]
             engine.collective_rpc("reload_weights", kwargs=arguments)
             if not self._gpu:
-                engine.apply_model(_pack_heads)
+                engine.apply_model(partial(_pack, packed=packed))
         except EngineError:
             raise
         except Exception as error:
@@ -129,6 +142,7 @@ class VLLMSampler:
             seed=seed % 2**63,
             logprobs=0,  # of the sampled token alone
             stop_token_ids=self._end_ids,
+            logit_bias=self._bars,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -157,6 +171,8 @@ def _load(folder: Path, arguments: dict[str, Any], gpu: bool) -> Any:
     try:
         from vllm import EngineArgs, LLMEngine
 
+        if not gpu:
+            leave_classes_alone()
         engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
     except Exception as error:
         raise EngineError(f"vLLM cannot load {folder}: {type(error).__name__}: {error}") from error
@@ -171,14 +187,45 @@ def _load(folder: Path, arguments: dict[str, Any], gpu: bool) -> Any:
     return engine
 
 
-def _pack_heads(model: Any) -> None:
-    """Pack the output layer anew. On a CPU vLLM multiplies with packed copies of weights, and after a reload
-    packs what was loaded: not an output layer whose weights are the embedding's."""
+def _experts(model: Any) -> dict[str, Any]:
+    """Some numbers out of the packed weights of each layer of experts, by its name."""
+    found = {}
+    for name, module in model.named_modules():
+        if _packer(module) is not None:
+            found[name] = module.w13_weight.detach().flatten()[::_STRIDE].clone()
+    return found
+
+
+def _packer(module: Any) -> Any:
+    """What packs the weights of a layer of experts on a CPU; None where ``module`` is none."""
+    kernel = getattr(getattr(module, "quant_method", None), "moe_kernel", None)
+    return getattr(kernel, "fused_experts", None)
+
+
+def _pack(model: Any, packed: dict[str, Any]) -> None:
+    """Pack anew what vLLM multiplies from packed copies on a CPU, and leaves unpacked after a reload.
+
+    That is an output layer whose weights are the embedding's, since only what was loaded is packed; and the
+    experts of a mixture, whose method packs when its kernel is made, which is once (vLLM 0.32,
+    ``UnquantizedFusedMoEMethod._setup_kernel``).
+
+    Raises:
+        EngineError: experts are as they were ``packed``. The loader of their architecture (gpt_oss) writes
+            past the parameters that take new weights.
+    """
     from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
-    for module in model.modules():
+    for name, module in model.named_modules():
+        experts = _packer(module)
         if isinstance(module, ParallelLMHead):
             module.quant_method.process_weights_after_loading(module)
+        elif experts is not None:
+            if module.w13_weight.detach().flatten()[::_STRIDE].equal(packed[name]):
+                raise EngineError(
+                    f"vLLM keeps the experts of this architecture as it loaded them first ({name}), whatever "
+                    "it is given. Use sampler: transformers."
+                )
+            experts.process_weights_after_loading(module)
 
 
 @contextmanager
