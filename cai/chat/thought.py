@@ -24,7 +24,10 @@ MARKERS: tuple[tuple[str, str], ...] = (
 )
 _NAME = re.compile("think|thought|reason", re.IGNORECASE)
 _TURNED = (("START", "END"), ("start", "end"), ("BEGIN", "END"), ("begin", "end"), ("open", "close"))
-_LONE = re.compile(r"(?:^|\n)[ \t]*</think>|</think>[ \t]*(?:\n|$)")
+_END = "(?:" + "|".join(re.escape(end) for _, end in MARKERS) + ")"
+_LONE = re.compile(  # at an end of a line, or between two words that it parts, neither quoting it
+    rf"(?:^|\n)[ \t]*{_END}|{_END}[ \t]*(?:\n|$)|(?<=[^\s`'\"“(\[]){_END}(?=[^\s`'\"”)\]])"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,8 @@ def strip_thinking(text: str, markers: Markers | None = None) -> tuple[str, bool
     """``text`` without the thought at its beginning, and whether that was cut off.
 
     Where a thought never ends there is no answer: ("", True). Without ``markers``, as for a server's text,
-    a ``</think>`` that stands alone ends a thought only at the beginning or end of a line: in the middle of
-    one it is a mention.
+    an end that stands alone ends a thought only at the beginning or end of a line, or attached to words on
+    both sides: between spaces or in quotes it is a mention.
     """
     body = text.lstrip()
     for beginning, end in MARKERS if markers is None else markers.text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Literal
@@ -44,9 +45,14 @@ def backend(config: ModelConfig) -> Backend:
     return config.engine
 
 
+def on_a_server(config: ModelConfig) -> bool:
+    """Whether the model answers over the network, where its weights are not to be had."""
+    return backend(config) == "openai"
+
+
 def concurrency(config: ModelConfig) -> int:
     """Requests in flight at once: those that ``config`` names, else the engine's own number."""
-    own = ON_A_SERVER if backend(config) == "openai" else IN_PROCESS
+    own = ON_A_SERVER if on_a_server(config) else IN_PROCESS
     return config.max_concurrency or own
 
 
@@ -77,6 +83,11 @@ def fingerprint(config: ModelConfig) -> str:
     kind = backend(config)
     if kind == "openai":
         parts = [kind, config.name, *([f"revision {config.revision}"] if config.revision else [])]
+        parts += [
+            f"{what} {json.dumps(value, sort_keys=True)}"
+            for what, value in (("thinking", config.thinking), ("extra_body", config.extra_body or None))
+            if value is not None
+        ]
     else:
         folder = model_path(config)
         dtype = resolve_dtype(config.dtype, folder, has_gpu())
@@ -90,7 +101,7 @@ def _hash(parts: list[str]) -> str:
 
 def former_fingerprint(config: ModelConfig) -> str | None:
     """What ``fingerprint`` was while a server's address was part of it: its answers are still good."""
-    if backend(config) != "openai" or config.revision:
+    if backend(config) != "openai" or config.revision or config.thinking is not None or config.extra_body:
         return None
     return _hash(["openai", config.name, base_url(config)])
 

@@ -6,7 +6,8 @@ at the same time and batches as it likes. No stage knows which backend it talks 
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
 
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
@@ -43,4 +44,21 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free the model's memory. Idempotent. No request may be in flight."""
+        ...
+
+
+Form = Literal["prefill", "choice", "options"]
+"""What a server may do in one way or another: an answer begun for it, options after such a beginning, and an
+answer that is to be one of several."""
+
+
+@runtime_checkable
+class Formed(Protocol):
+    """An engine whose model is asked in the form that its server turned out to take.
+
+    The form shapes the answer, so it is part of what a journal knows a question by.
+    """
+
+    async def forms(self, forms: Sequence[Form]) -> dict[Form, str]:
+        """One word for how each is asked for: another word, another question."""
         ...

@@ -7,18 +7,23 @@ fingerprint is known from the model's files before anything is loaded.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cai.engines.engine import IN_PROCESS, Engine
-from cai.run.journal import Journal, key
+from cai.engines.engine import IN_PROCESS, Engine, Form, Formed
+from cai.run.journal import Journal, digest, key
 from cai.values.errors import ItemError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
+_LOG = logging.getLogger("cai.engines")
 ENDS = ("stop", "length")  # of a completion
 COUNTS = ("prompt_tokens", "completion_tokens", "thought_tokens")  # of an answer
+FORMS: tuple[Form, ...] = ("prefill", "choice", "options")
+_KEPT = "form of a "  # beside what a server says of its model
+_SHOWN = {"prefill": "beginning", "choice": "beginning before options", "options": "list of options"}
 
 
 @dataclass
@@ -36,7 +41,8 @@ class JournaledEngine:
     """``engine.Engine`` over a journal and a way to open the real engine.
 
     ``open`` is awaited once, at the first request that the journal cannot answer. ``former``: an earlier
-    fingerprint of the same model, whose answers count as well.
+    fingerprint of the same model, whose answers count as well. ``formed``: the model is on a server, which is
+    asked in a form that it has shown to take; the form is kept, and part of what such questions are known by.
     """
 
     def __init__(
@@ -48,14 +54,18 @@ class JournaledEngine:
         max_concurrency: int = IN_PROCESS,
         *,
         former: str | None = None,
+        formed: bool = False,
     ):
         self.name = name
         self.max_concurrency = max_concurrency
         self.fingerprint = fingerprint
         self.meter = Meter()
         self._former = former
+        self._formed = formed
         self._open = open
         self._journal = journal
+        self._forms: dict[Form, str] | None = None  # as the journal has them; None: not looked up yet
+        self._shown: set[Form] = set()  # of these: shown by the server itself since it was opened
         self._engine: Engine | None = None
         self._opening = asyncio.Lock()
         # Equal requests asked at the same time share one answer: it is what the journal would give.
@@ -88,20 +98,21 @@ class JournaledEngine:
         request: CompletionRequest | ChoiceRequest,
         ask: Callable[[Engine], Awaitable[dict[str, Any]]],
     ) -> dict[str, Any]:
-        name = key(self.fingerprint, request)
-        found = self._known(name, request)
-        if found is None and self._former is not None:
+        forms = _forms_of(request) if self._formed else ()
+        name = self._name(request, forms)
+        found = None if name is None else self._known(name, request)
+        if found is None and self._former is not None and not forms:
             found = self._known(key(self._former, request), request)
         if found is not None:
             self.meter.recalled += 1
             return found
-        if (pending := self._pending.get(name)) is not None:
+        plain = key(self.fingerprint, request)
+        if (pending := self._pending.get(plain)) is not None:
             return await asyncio.shield(pending)
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._pending[name] = future
+        self._pending[plain] = future
         try:
-            answer = await ask(await self._opened())
-            self._journal.put(name, self.name, request, answer)
+            answer, asked = await self._ask(request, forms, name, ask)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
                 future.cancel()
@@ -112,12 +123,63 @@ class JournaledEngine:
         else:
             future.set_result(answer)
         finally:
-            del self._pending[name]
+            del self._pending[plain]
+        if not asked:
+            self.meter.recalled += 1
+            return answer
         self.meter.asked += 1
         self.meter.prompt_tokens += answer["prompt_tokens"]
         self.meter.completion_tokens += answer.get("completion_tokens", 0)
         self.meter.thought_tokens += answer.get("thought_tokens", 0)
         return answer
+
+    async def _ask(
+        self,
+        request: CompletionRequest | ChoiceRequest,
+        forms: tuple[Form, ...],
+        name: str | None,
+        ask: Callable[[Engine], Awaitable[dict[str, Any]]],
+    ) -> tuple[dict[str, Any], bool]:
+        """The model's answer, kept, and True; or the journal's to the form that shows, and False."""
+        engine = await self._opened()
+        if forms:
+            await self._show(engine, forms)
+            shown = self._name(request, forms)
+            if shown is not None and shown != name and (found := self._known(shown, request)) is not None:
+                return found, False
+            name = shown
+        answer = await ask(engine)
+        self._journal.put(name or key(self.fingerprint, request), self.name, request, answer)
+        return answer, True
+
+    def _name(self, request: CompletionRequest | ChoiceRequest, forms: tuple[Form, ...]) -> str | None:
+        """What the journal knows ``request`` by; None while nobody knows in which form it is asked."""
+        if not forms:
+            return key(self.fingerprint, request)
+        if self._forms is None:
+            said = self._journal.announced(self.fingerprint)
+            self._forms = {form: said[_KEPT + form] for form in FORMS if _KEPT + form in said}
+        if any(form not in self._forms for form in forms):
+            return None
+        return key(digest(self.fingerprint, {form: self._forms[form] for form in forms}), request)
+
+    async def _show(self, engine: Engine, forms: tuple[Form, ...]) -> None:
+        """Let the server show its forms, and keep them."""
+        missing = [form for form in forms if form not in self._shown]
+        if not missing:
+            return
+        found = await engine.forms(missing) if isinstance(engine, Formed) else {}
+        before = self._forms or {}
+        for form in missing:
+            if form in before and found.get(form) not in (before[form], None):
+                _LOG.warning(
+                    "%s: the server takes a %s as %s, and took it as %s; what was asked so is asked again",
+                    *(self.name, _SHOWN[form], found[form], before[form]),
+                )
+        self._forms = {**before, **{form: found.get(form, "") for form in missing}}
+        self._shown |= set(missing)
+        said = self._journal.announced(self.fingerprint)
+        self._journal.announce(self.fingerprint, said | {_KEPT + f: v for f, v in self._forms.items()})
 
     def _known(self, name: str, request: CompletionRequest | ChoiceRequest) -> dict[str, Any] | None:
         """The journal's answer; None where it has none, or one of another shape than this request's."""
@@ -132,6 +194,14 @@ class JournaledEngine:
             if self._engine is None:
                 self._engine = await self._open()
         return self._engine
+
+
+def _forms_of(request: CompletionRequest | ChoiceRequest) -> tuple[Form, ...]:
+    """What of ``request`` a server may take in one form or another."""
+    if isinstance(request, ChoiceRequest):
+        return ("choice",) if request.prefill else ()
+    asked: list[Form] = ["prefill"] if request.prefill else []
+    return (*asked, "options") if request.options else tuple(asked)
 
 
 def _answers(request: CompletionRequest | ChoiceRequest, found: dict[str, Any]) -> bool:

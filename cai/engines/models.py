@@ -80,6 +80,7 @@ class Models:
             self._journal,
             concurrency(config),
             former=former_fingerprint(config),
+            formed=backend(config) == "openai",
         )
         return engine
 

@@ -149,7 +149,11 @@ def test_ids_that_the_tokenizer_does_not_have_are_shown():
     [
         ("Hm, so.\n</think>\n\nYes.", "Yes.", False),
         ("Hm, so.</think>\nYes.", "Yes.", False),
+        ("Hm, so.</think>Yes.", "Yes.", False),
+        ("Hm, so.\n[/THINK]\nYes.", "Yes.", False),
+        ("Hm.◁/think▷Yes.", "Yes.", False),
         ("The tag `</think>` ends it.", "The tag `</think>` ends it.", False),
+        ("Write </think> there.", "Write </think> there.", False),
         ("[THINK]Hm.[/THINK]Yes.", "Yes.", False),
         ("<seed:think>Hm.", "", True),
     ],

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,22 +17,15 @@ from cai.engines.server.openai import OpenAIEngine
 from cai.pipeline.launch import _write_inputs
 from cai.run.folder import RunFolder
 from cai.values.errors import EngineError, ItemError
-from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Message, Sampling
+from cai.values.types import Completion, CompletionRequest, Message, Sampling
 
 QUICK = Patience(attempts=4, first_pause=0.01, longest_pause=0.3, timeout=2.0, connect_timeout=1.0)
 ASK = CompletionRequest((Message("user", "Hello?"),), Sampling(0.7, 0.9, 16, ("END",)), seed=5)
-PREFILLED = CompletionRequest((Message("user", "Hello?"),), Sampling(), seed=5, prefill="Well,")
-PICK = ChoiceRequest((Message("user", "Which?"),), ("A", "B"), prefill="The answer is: (")
 
 
 def reply(text="Hi.", finish="stop", **extra):
     choice = {"message": {"role": "assistant", "content": text}, "finish_reason": finish, **extra}
     return 200, {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
-
-
-def listed(*tokens):
-    top = [{"token": token, "logprob": logprob} for token, logprob in tokens]
-    return reply(tokens[0][0], logprobs={"content": [{**top[0], "top_logprobs": top}]})
 
 
 def refusal(status, message):
@@ -172,7 +164,7 @@ async def test_a_slow_answer_is_asked_for_again():
         (refusal(401, "Incorrect key sk-secret"), EngineError, "OPENAI_API_KEY"),
         (refusal(404, "no model m"), EngineError, "no such model.*no model m"),
         (refusal(400, "context length is 10"), ItemError, "refuses this request.*context length"),
-        ((200, "<html>"), ItemError, "cannot be read"),
+        ((200, "<html>"), EngineError, "web page"),
         ((200, {"choices": []}), ItemError, "no choices"),
         (reply("", "content_filter"), ItemError, "withheld"),
     ],
@@ -215,28 +207,6 @@ async def test_a_stage_command_over_a_run_folder_keeps_the_engines_own_limit(tmp
     assert concurrency(labeler.model_copy(update={"max_concurrency": 3})) == 3
 
 
-async def test_a_prefill_is_a_turn_to_be_continued():
-    with serving([reply(" yes.")]) as server:
-        assert (await engine_for(server).complete(PREFILLED)).text == " yes."
-    body = server.bodies[0]
-    assert body["messages"][-1] == {"role": "assistant", "content": "Well,"}
-    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-
-
-async def test_a_refused_prefill_is_asked_for_in_words_from_then_on():
-    def strict(body):
-        if "continue_final_message" in body:
-            return refusal(400, "unknown argument")
-        return reply("Well, yes.")
-
-    with serving(strict) as server:
-        engine = engine_for(server)
-        assert (await engine.complete(PREFILLED)).text == " yes."
-        assert (await engine.complete(PREFILLED)).text == " yes."
-    assert len(server.bodies) == 3
-    assert "Well," in server.bodies[-1]["messages"][-1]["content"]
-
-
 async def test_the_newer_name_of_max_tokens():
     def newer(body):
         if "max_tokens" in body:
@@ -248,39 +218,6 @@ async def test_the_newer_name_of_max_tokens():
         await engine.complete(ASK)
         await engine.complete(ASK)
     assert [("max_tokens" in body) for body in server.bodies] == [True, False, False]
-
-
-async def test_choose_sums_over_spellings():
-    tokens = (("A", math.log(0.5)), (" A", math.log(0.125)), ("B", math.log(0.25)), ("C", -9.0))
-    with serving([listed(*tokens)]) as server:
-        choice = await engine_for(server).choose(PICK)
-    assert choice.logprobs == pytest.approx((math.log(0.625), math.log(0.25)))
-    body = server.bodies[0]
-    assert (body["temperature"], body["max_tokens"], body["logprobs"]) == (1.0, 1, True)
-    assert body["top_logprobs"] == 20
-
-
-async def test_choose_where_only_five_alternatives_are_given():
-    def five(body):
-        if body["top_logprobs"] > 5:
-            return refusal(400, "top_logprobs must be at most 5")
-        return listed(("A", -0.1), ("B", -2.5))
-
-    with serving(five) as server:
-        assert await engine_for(server).choose(PICK) == Choice((-0.1, -2.5), 3)
-
-
-async def test_an_option_that_is_not_listed_is_one_item():
-    words = r"(?s)'B' is not one of 'A', 'The'; the reply began 'A'"
-    script = [listed(("A", -0.1), ("The", -3.0))]
-    with serving(script) as server, pytest.raises(ItemError, match=words):
-        await engine_for(server).choose(PICK)
-
-
-@pytest.mark.parametrize("answer", [reply("A"), refusal(400, "logprobs is not supported")])
-async def test_no_log_probabilities_is_said_clearly(answer):
-    with serving([answer]) as server, pytest.raises(EngineError, match=r"no log-probabilities.*labeler"):
-        await engine_for(server).choose(PICK)
 
 
 async def test_opened_from_the_configuration(monkeypatch):

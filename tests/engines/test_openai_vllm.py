@@ -1,12 +1,16 @@
 """The OpenAI-compatible engine against vLLM's own server on loopback, compared with the model in process."""
 
 import asyncio
+import json
 import math
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 
 import httpx
@@ -14,6 +18,7 @@ import pytest
 
 from cai.config.run_config import ModelConfig
 from cai.engines.backend import open_engine
+from cai.values.errors import ItemError
 from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
 
 pytestmark = [
@@ -22,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("vllm") is None, reason="needs vLLM"),
 ]
 START = 300  # seconds
+FLOOR = 0.5  # of the options' mass, below which a label is unscored by default
 
 PROMPTS = ["Which is a fruit? (A) apple (B) hammer", "Which is a tool? (A) apple (B) hammer"]
 
@@ -64,6 +70,69 @@ def _wait(process, url):
         except httpx.TransportError:
             time.sleep(1)
     pytest.skip(f"vLLM's server was not up in {START} s")
+
+
+@contextmanager
+def dropping(url, fields):
+    """A proxy in front of ``url`` that drops ``fields``, as gateways do with what they do not know."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self, response):
+            data = response.content
+            self.send_response(response.status_code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def do_GET(self):
+            self.reply(httpx.get(url.removesuffix("/v1") + self.path))
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            kept = {name: value for name, value in body.items() if name not in fields}
+            self.reply(httpx.post(url.removesuffix("/v1") + self.path, json=kept, timeout=300))
+
+        def log_message(self, *args):
+            pass
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{proxy.server_port}/v1"
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+async def test_labels_behind_a_proxy_that_drops_fields_are_the_same_or_none(server):
+    """They were others, with exit 0: in the letter's place stood the beginning of a new turn."""
+    questions = [
+        ChoiceRequest((Message("user", f"{text} Which is better?"),), ("A", "B"), "The answer is: (")
+        for text in (*PROMPTS, "(A) Hello. (B) Go away.", "(A) 2 + 2 = 5 (B) 2 + 2 = 4")
+    ]
+    fields = {"continue_final_message", "add_generation_prompt", "structured_outputs"}
+    direct = await open_engine(ModelConfig(name="smol", engine="openai", base_url=server))
+    assert await direct.forms(["choice", "options"]) == {
+        "choice": "continued",
+        "options": "structured_outputs",
+    }
+    with dropping(server, fields) as url:
+        behind = await open_engine(ModelConfig(name="smol", engine="openai", base_url=url))
+        assert (await behind.forms(["choice"])) == {"choice": "words"}
+        for question in questions:
+            choice = await direct.choose(question)
+            assert sum(map(math.exp, choice.logprobs)) > 0.5
+            try:
+                other = await behind.choose(question)
+            except ItemError:
+                continue
+            mass = sum(map(math.exp, other.logprobs))
+            odds = [one.logprobs[0] - one.logprobs[1] for one in (choice, other)]
+            same = odds[0] == pytest.approx(odds[1], abs=4e-3)  # 1e-3 of P at its steepest
+            assert mass < FLOOR or same
+        await behind.close()
+    await direct.close()
 
 
 async def test_server_and_process_agree(server, smollm2):

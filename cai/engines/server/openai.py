@@ -1,114 +1,167 @@
 """Engine over any OpenAI-compatible server: hosted services, ``vllm serve``, llama.cpp, and the like.
 
-A prefill is sent as the beginning of an assistant's turn to be continued, which vLLM's server and many
-others do; a server that refuses that form is asked for the same beginning in words. ``choose`` reads the
-log-probabilities of the first token. What a hosted model's answer depends on is not all in the
-fingerprint (its weights may change under its name, ``announced.py`` sees what the server tells of that), and
-seeds are a request, not a promise.
+What a server can do is found out by questions before many are asked (``probe.py``, ``speaker.py``): whether
+it continues a turn that was begun, keeps to given options, lists log-probabilities that are its own, and how
+its model is made to think or not. What it cannot do is asked for in words, or said to be missing.
+What a hosted model's answer depends on is not all in the fingerprint (its weights may change under its name;
+``announced.py`` sees what the server tells of that), and seeds are a request, not a promise.
 Left out: streaming, the legacy /completions path, tools, images.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from typing import Any, Literal
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-from cai.chat.thought import strip_thinking
 from cai.config.run_config import ModelConfig
-from cai.engines.engine import ON_A_SERVER
+from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
-from cai.engines.server.client import JsonClient, Patience, Refused
-from cai.values.errors import EngineError, ItemError
+from cai.engines.server.client import JsonClient, Patience
+from cai.engines.server.probe import (
+    Payload,
+    Prefill,
+    constrained,
+    continued,
+    find_constraint,
+    find_prefill,
+    find_thinking,
+    option_in,
+)
+from cai.engines.server.reply import Reply, read_reply
+from cai.engines.server.speaker import Speaker
+from cai.engines.server.toplogprobs import FirstToken, first_token, inconsistent, mass, read_choice
+from cai.values.errors import ItemError
 from cai.values.types import (
     Choice,
     ChoiceRequest,
     Completion,
     CompletionRequest,
     Conversation,
+    Message,
     as_messages,
 )
 
-TOP = (20, 5)  # alternatives to ask for: most servers give 20, some only 5
-# JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
-_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
-
-Payload = dict[str, Any]
+_LETTERS = ChoiceRequest(
+    (Message("user", "Which letter comes first in the alphabet, A or B? Answer with the letter."),),
+    ("A", "B"),
+    "The answer is: (",
+)
+# Of the options, where they are asked for in words: below it their ratio is that of words in other sentences.
+_ASKED_FOR = 0.1
 
 
 class OpenAIEngine:
     """``engine.Engine`` over a server's /chat/completions."""
 
     def __init__(
-        self, config: ModelConfig, base_url: str, fingerprint: str, patience: Patience | None = None
+        self,
+        config: ModelConfig,
+        base_url: str,
+        fingerprint: str,
+        patience: Patience | None = None,
     ) -> None:
         self.name = config.name
         self.fingerprint = fingerprint
-        self._client = JsonClient(base_url, config.max_concurrency or ON_A_SERVER, patience or Patience())
-        # What the server turned out to want; None until an answer has shown it.
-        self._prefill: Literal["continue", "words"] | None = None
-        self._limit_name = "max_tokens"
-        self._top = TOP[0]
+        self._config = config
+        self._client = JsonClient(config, base_url, patience)
+        self._speaker = Speaker(config, self._client)
+        # What the server turned out to do; None until a probe has shown it.
+        self._prefill: Prefill | None = None
+        self._constraint: str | None = None
+        self._thinking: Payload | None = None if config.thinking is not None else {}
+        self._lists: bool = False  # log-probabilities, proven
+        self._probing = asyncio.Lock()
 
     async def complete(self, request: CompletionRequest) -> Completion:
+        """The answer without the prefill, without thought, and less what follows a stop.
+
+        Raises:
+            ItemError: the server refuses the request, or its answer is none (``reply.py``).
+        """
         sampling = request.sampling
-        payload: Payload = {
+        fields: Payload = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             "seed": request.seed % 2**63,
-            "max_tokens": sampling.max_tokens,
+            "max_tokens": sampling.max_tokens + self._room_for_thought,
         }
         if sampling.stop:
-            payload["stop"] = list(sampling.stop)
-        words = "" if not request.prefill else f"Begin your answer with exactly this text:\n{request.prefill}"
-        answer = await self._ask(request.messages, request.prefill, words, payload)
-        choice = _first(answer)
-        text = _text(choice)
-        reason = choice.get("finish_reason")
-        if reason == "content_filter":
-            raise ItemError("the server withheld its answer", "finish_reason is 'content_filter'")
-        # Servers that do not continue a turn may repeat its beginning.
-        text = text.removeprefix(request.prefill) if request.prefill else text
+            fields["stop"] = list(sampling.stop)
+        words = f"Begin your answer with exactly this text:\n{request.prefill}" if request.prefill else ""
+        prefill = request.prefill
+        if request.options:
+            form = await self._constraint_form()
+            fields |= {} if form == "plain" else constrained(form, request.options)
+            words = _one_of(request.options, prefill)
+            if form == "json_schema" or (prefill and (await self._prefill_form()).form == "words"):
+                prefill = ""
+        reply = read_reply(await self._ask(request.messages, prefill, words, fields))
+        text = option_in(reply.text) if "response_format" in fields else reply.text
+        if prefill and (await self._prefill_form()).form != "continued" and text.lstrip().startswith(prefill):
+            text = text.lstrip().removeprefix(prefill)
         text, stopped = cut_at(text, sampling.stop)
-        text, cut_off = strip_thinking(text)
-        ended = (stopped or reason != "length") and not cut_off
-        usage = answer.get("usage") or {}
         return Completion(
             text,
-            "stop" if ended else "length",
-            int(usage.get("prompt_tokens") or 0),
-            int(usage.get("completion_tokens") or 0),
+            "stop" if stopped else reply.finish,
+            reply.prompt_tokens,
+            reply.completion_tokens,
+            reply.thought_tokens,
         )
 
     async def choose(self, request: ChoiceRequest) -> Choice:
         """Log-probabilities of options that are one token each, with or without a space before it.
 
+        An option outside the server's list is bounded by the smallest value in it (``toplogprobs.py``).
+
         Raises:
-            ItemError: an option is not among the tokens that the server lists.
-            EngineError: the server gives no log-probabilities.
+            ItemError: no option is among the tokens that the server lists.
+            NoLogprobsError: the server gives no log-probabilities, or none that are its own.
         """
-        words = f"Answer with one of these and nothing else: {', '.join(request.options)}"
-        if request.prefill.strip():
-            words = f"{request.prefill.strip()} …\n{words}"
-        payload: Payload = {
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "max_tokens": 1,
-            "logprobs": True,
-            "top_logprobs": self._top,
-        }
-        try:
-            answer = await self._ask(request.messages, request.prefill, words, payload)
-        except _NoLogprobsError as error:
-            raise self._no_logprobs(str(error)) from error
-        choice = _first(answer)
-        content = (choice.get("logprobs") or {}).get("content") or []
-        listed = content[0].get("top_logprobs") if content else None
-        if not listed:
-            raise self._no_logprobs("the answer has no logprobs.content[0].top_logprobs")
-        usage = answer.get("usage") or {}
-        values = tuple(_mass(option, listed, _text(choice)) for option in request.options)
-        return Choice(values, int(usage.get("prompt_tokens") or 0))
+        await self.require_logprobs()
+        reply, listed = await self._listed(request)
+        choice = read_choice(request.options, listed, reply.said, reply.prompt_tokens)
+        if await self._in_words(request) and mass(choice) < _ASKED_FOR:
+            raise ItemError(
+                "the model does not answer with an option when it is asked to in words",
+                f"{', '.join(request.options)} have {mass(choice):.3f} together; it began {reply.said!r}",
+            )
+        return choice
+
+    async def _in_words(self, request: ChoiceRequest) -> bool:
+        return not request.prefill or (await self._prefill_form()).form != "continued"
+
+    async def forms(self, forms: Sequence[Form]) -> dict[Form, str]:
+        """How the server is asked for each; found by a probe where it was not yet."""
+        found: dict[Form, str] = {}
+        for form in forms:
+            if form == "options":
+                found[form] = await self._constraint_form()
+            else:
+                prefill = (await self._prefill_form()).form
+                echoed = "words" if form == "choice" else "continued"
+                found[form] = echoed if prefill == "echoed" else prefill
+        return found
+
+    async def require_logprobs(self) -> None:
+        """Let the server show that it lists log-probabilities, and that they are of its own answers.
+
+        Raises:
+            NoLogprobsError: it does not.
+        """
+        if self._lists:
+            return
+        await self._thinking_fields()
+        await self._prefill_form()
+        async with self._probing:
+            if not self._lists:
+                reply, listed = await self._listed(_LETTERS)
+                if listed.nameless and not self._speaker.dialect.named:
+                    self._speaker.dialect = replace(self._speaker.dialect, named=True)
+                    reply, listed = await self._listed(_LETTERS)
+                await self._require_own(reply, listed)
+                self._lists = True
 
     @property
     def base_url(self) -> str:
@@ -122,93 +175,101 @@ class OpenAIEngine:
     async def close(self) -> None:
         await self._client.close()
 
-    async def _ask(self, messages: Conversation, prefill: str, words: str, payload: Payload) -> Payload:
-        """Ask with the prefill as a turn to be continued, or in words where that is refused."""
-        if prefill and self._prefill != "words":
-            continued: Payload = {
-                **payload,
-                "messages": [*as_messages(messages), {"role": "assistant", "content": prefill}],
-                "continue_final_message": True,
-                "add_generation_prompt": False,
-            }
-            try:
-                answer = await self._adapt(continued)
-            except ItemError:
-                if self._prefill == "continue":
-                    raise
-            else:
-                self._prefill = "continue"
-                return answer
-        spoken = as_messages(messages)
-        if words and (prefill or "logprobs" in payload):
-            spoken[-1] = {**spoken[-1], "content": f"{spoken[-1]['content']}\n\n{words}"}
-        answer = await self._adapt({**payload, "messages": spoken})
-        if prefill:
-            self._prefill = "words"
-        return answer
+    # --- What the server turned out to do ---------------------------------------------------
 
-    async def _adapt(self, payload: Payload) -> Payload:
-        """Post, in the dialect that the server turns out to speak.
+    async def _prefill_form(self) -> Prefill:
+        if self._prefill is None:
+            await self._thinking_fields()
+            async with self._probing:
+                if self._prefill is None:
+                    self._prefill = await find_prefill(self._post)
+        return self._prefill
+
+    async def _constraint_form(self) -> str:
+        if self._constraint is None:
+            await self._thinking_fields()
+            async with self._probing:
+                if self._constraint is None:
+                    self._constraint = await find_constraint(self._post)
+        return self._constraint
+
+    async def _thinking_fields(self) -> Payload:
+        if self._thinking is None:
+            async with self._probing:
+                if self._thinking is None:
+                    wanted = self._config.thinking
+                    assert wanted is not None
+                    self._thinking, otherwise = await find_thinking(self._speaker.ask, wanted)
+                    if otherwise:
+                        self._speaker.tell(f"{otherwise} (thinking: {str(wanted).lower()})")
+        return self._thinking
+
+    @property
+    def _room_for_thought(self) -> int:
+        """Tokens beside those of the answer, where so many of thought were asked for."""
+        budget = self._config.thinking
+        return budget if isinstance(budget, int) and not isinstance(budget, bool) else 0
+
+    async def _listed(self, request: ChoiceRequest) -> tuple[Reply, FirstToken]:
+        """What the server lists in the place of the option.
 
         Raises:
-            ItemError: the server refuses the request in every dialect.
+            NoLogprobsError: nothing.
         """
-        while True:
-            sent = {"model": self.name, **payload}
-            sent[self._limit_name] = sent.pop("max_tokens")
-            if "top_logprobs" in sent:
-                sent["top_logprobs"] = min(sent["top_logprobs"], self._top)
-            try:
-                return await self._client.post("/chat/completions", sent)
-            except Refused as refusal:
-                message = str(refusal)
-                if "max_completion_tokens" in message and self._limit_name == "max_tokens":
-                    self._limit_name = "max_completion_tokens"
-                elif "top_logprobs" in message and sent.get("top_logprobs") == TOP[0]:
-                    self._top = TOP[1]
-                elif "logprobs" in message and "logprobs" in sent:
-                    raise _NoLogprobsError(message) from refusal
-                else:
-                    raise ItemError("the server refuses this request", message) from refusal
+        fields: Payload = {
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "max_tokens": 1,
+            "logprobs": True,
+            "top_logprobs": self._speaker.dialect.top,
+        }
+        reply = read_reply(await self._ask_options(request, fields))
+        listed = first_token(reply.logprobs)
+        if listed is None:
+            raise self._speaker.no_logprobs("its answers have none, though they were asked for")
+        return reply, listed
 
-    def _no_logprobs(self, why: str) -> EngineError:
-        return EngineError(
-            f"{self.name} at {self._client.base_url} gives no log-probabilities ({why}), and labels are "
-            "read from them. Use a labeler that does: a model in vLLM or transformers here "
-            "(--set labeler.name=… --set labeler.engine=auto), or a server with top_logprobs."
-        )
+    async def _require_own(self, reply: Reply, listed: FirstToken) -> None:
+        """Compare what is listed for a question with the greedy answer to it.
+
+        Raises:
+            NoLogprobsError: they are not of one distribution, or not of the answer.
+        """
+        if reply.thinks:
+            raise self._speaker.no_logprobs(
+                "it thinks before it answers, and what is listed is of its thought; try thinking: false"
+            )
+        if listed.nameless:
+            raise self._speaker.no_logprobs("it lists tokens by numbers, from which no text can be known")
+        if len(listed.top) < 2:
+            raise self._speaker.no_logprobs("it lists the token that came and no other")
+        greedy = read_reply(await self._ask_options(_LETTERS, {"temperature": 0.0, "max_tokens": 2})).said
+        near = float("inf") if "temperature" in self._speaker.dialect.dropped else 0.25
+        if why := inconsistent(listed, greedy, near):
+            raise self._speaker.no_logprobs(why)
+
+    # --- Asking -----------------------------------------------------------------------------
+
+    async def _ask_options(self, request: ChoiceRequest, fields: Payload) -> Payload:
+        words = _one_of(request.options, request.prefill)
+        return await self._ask(request.messages, request.prefill, words, fields, choosing=True)
+
+    async def _ask(
+        self, messages: Conversation, prefill: str, words: str, fields: Payload, choosing: bool = False
+    ) -> Payload:
+        """Ask with the prefill as a turn to be continued, or in words where that is not done."""
+        asked = as_messages(messages)
+        form = await self._prefill_form() if prefill else Prefill("words")
+        if prefill and (form.form == "continued" or (form.form == "echoed" and not choosing)):
+            return await self._post({**fields, **continued(form.way, asked, prefill)})
+        if words:
+            asked[-1] = {**asked[-1], "content": f"{asked[-1]['content']}\n\n{words}"}
+        return await self._post({**fields, "messages": asked})
+
+    async def _post(self, payload: Payload) -> Payload:
+        return await self._speaker.ask({**await self._thinking_fields(), **payload})
 
 
-class _NoLogprobsError(Exception):
-    """The server declines to give log-probabilities."""
-
-
-def _first(answer: Payload) -> Payload:
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        raise ItemError("the server's answer cannot be read", f"no choices in {str(answer)[:300]}")
-    return choices[0]
-
-
-def _text(choice: Payload) -> str:
-    message = choice.get("message") or {}
-    text = str(message.get("content") or message.get("refusal") or "")
-    return _HALF_A_PAIR.sub("\ufffd", text)
-
-
-def _mass(option: str, listed: list[Payload], reply: str) -> float:
-    """log Σ P over the listed tokens that spell ``option``, with or without a space before or after.
-
-    Raises:
-        ItemError: none does.
-    """
-    wanted = option.strip()
-    found = [float(entry["logprob"]) for entry in listed if str(entry.get("token", "")).strip() == wanted]
-    if not found:
-        shown = ", ".join(repr(entry.get("token")) for entry in listed)
-        raise ItemError(
-            "an option is not among the server's most probable tokens",
-            f"{option!r} is not one of {shown}; the reply began {reply!r}",
-        )
-    top = max(found)
-    return top + math.log(sum(math.exp(value - top) for value in found))
+def _one_of(options: Sequence[str], prefill: str) -> str:
+    words = f"Answer with one of these and nothing else: {', '.join(options)}"
+    return f"{prefill.strip()} …\n{words}" if prefill.strip() else words

@@ -1,0 +1,103 @@
+"""Asks a server in the dialect that it turns out to take, which the first request of a kind learns for all.
+
+What changes an answer (no temperature, no seed) is told once, as a warning.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from cai.config.run_config import ModelConfig
+from cai.engines.server.client import JsonClient, Refused
+from cai.engines.server.parameters import Dialect, Payload, changes, learned, refusal_of
+from cai.values.errors import EngineError, ItemError, NoLogprobsError
+
+# Warnings reach standard error where nobody has set up logging, also through a progress bar.
+_LOG = logging.getLogger("cai.engines.server")
+
+
+class Speaker:
+    """A server's /chat/completions for one model."""
+
+    def __init__(self, config: ModelConfig, client: JsonClient) -> None:
+        self.name = config.name
+        self.dialect = Dialect()
+        self._extra = config.extra_body
+        self._client = client
+        # Kinds of requests that the server has taken: of each, one goes first, and the others after it.
+        self._taken: set[frozenset[str]] = set()
+        self._first = asyncio.Lock()
+
+    async def ask(self, payload: Payload) -> Payload:
+        """Post; the first request of a kind alone, so that a crowd does not learn the same thing at once."""
+        kind = frozenset(payload)
+        if kind in self._taken:
+            return await self._speak(payload)
+        async with self._first:
+            if kind not in self._taken:
+                try:
+                    return await self._speak(payload)
+                finally:
+                    self._taken.add(kind)
+        return await self._speak(payload)
+
+    async def _speak(self, payload: Payload) -> Payload:
+        """Post, in the dialect that the server turns out to speak.
+
+        Raises:
+            ItemError: the server refuses the request in every dialect.
+            NoLogprobsError: it has been asked for log-probabilities, and gives none.
+            EngineError: it refuses a field that the configuration adds.
+        """
+        while True:
+            dialect = self.dialect
+            if "top_logprobs" in payload and not dialect.top:
+                raise self.no_logprobs(dialect.why)
+            sent = {"model": self.name, **_merged(dialect.spoken(payload), self._extra)}
+            try:
+                return await self._client.post("/chat/completions", sent)
+            except Refused as refusal:
+                if self.dialect != dialect:
+                    continue  # another request has learned meanwhile
+                after = self._lesson(refusal, sent)
+                for meaning in changes(dialect, after, payload):
+                    self.tell(meaning)
+                self.dialect = after
+
+    def _lesson(self, refused: Refused, sent: Payload) -> Dialect:
+        """The dialect after a refusal; raises where it is no matter of the dialect."""
+        message = str(refused)
+        if type(refused) is not Refused:  # the item's own fault, as the client has found
+            raise ItemError("the server refuses this request", message) from refused
+        refusal = refusal_of(message, getattr(refused, "body", None) or message)
+        if own := [name for name in refusal.names(sent) if name in self._extra]:
+            raise EngineError(
+                f"{self.name} at {self._client.base_url} refuses {', '.join(own)}, which extra_body adds to "
+                f"every request ({message}). Take it out of extra_body."
+            ) from refused
+        after = learned(self.dialect, sent, refusal)
+        if after is None or after == self.dialect:
+            raise ItemError("the server refuses this request", message) from refused
+        return after
+
+    def tell(self, what: str) -> None:
+        _LOG.warning("%s at %s %s", self.name, self._client.base_url, what)
+
+    def no_logprobs(self, why: str) -> NoLogprobsError:
+        return NoLogprobsError(
+            f"{self.name} at {self._client.base_url} gives no log-probabilities ({why}), and labels are "
+            "read from them. Use a labeler that does: a model in vLLM or transformers here "
+            "(--set labeler.name=… --set labeler.engine=auto), or a server with top_logprobs; or read labels "
+            "from sampled verdicts (--set label.read=samples)."
+        )
+
+
+def _merged(payload: Payload, extra: Payload) -> Payload:
+    """``payload`` with the configuration's further fields, which win; mappings in both are joined."""
+    both = {
+        name: {**payload[name], **value}
+        for name, value in extra.items()
+        if isinstance(value, dict) and isinstance(payload.get(name), dict)
+    }
+    return {**payload, **extra, **both}
