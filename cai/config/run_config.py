@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from cai.config import literal_secrets
 from cai.config.train_config import (
     BestOfNConfig,
     DPOConfig,
@@ -33,6 +34,12 @@ class PriceConfig(Section):
 
     input: Annotated[float, Field(ge=0.0)] = 0.0
     output: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+_NO_SECRETS = (
+    "holds a secret ('{}'), and a run keeps its configuration in its folder. Name a variable of the "
+    "environment instead, ${{{}}}, or 'api_key_env' for the server's key"
+)
 
 
 class ModelConfig(Section):
@@ -66,6 +73,43 @@ class ModelConfig(Section):
     price: PriceConfig | None = Field(
         None, description="US dollars per million tokens; null: what is known of the model by its name"
     )
+
+    @field_validator("headers", "query")
+    @classmethod
+    def _by_variable(cls, value: dict[str, str]) -> dict[str, str]:
+        if name := literal_secrets.literal(value):
+            raise PydanticCustomError("secret", _NO_SECRETS.format(name, name.upper().replace("-", "_")))
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _without_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if name := literal_secrets.literal_field(value):
+            raise PydanticCustomError("secret", _NO_SECRETS.format(name, "NAME"))
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _a_variable(cls, value: str | None) -> str | None:
+        if value and literal_secrets.no_variable(value):
+            raise PydanticCustomError(
+                "secret",
+                "must be the name of a variable that holds the key, such as MY_KEY, not the key itself",
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _without_password(cls, value: str | None) -> str | None:
+        address, _, query = (value or "").partition("?")
+        given = dict(part.partition("=")[::2] for part in query.split("&"))
+        if "@" in address or literal_secrets.literal(given):
+            raise PydanticCustomError(
+                "secret",
+                "must not hold a password or key: a run keeps its configuration. Give it in OPENAI_BASE_URL, "
+                "or in 'headers' or 'query' as a variable of the environment, ${NAME}",
+            )
+        return value
 
     def __hash__(self) -> int:
         """Of a frozen value with mappings in it."""

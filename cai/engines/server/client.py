@@ -1,179 +1,314 @@
-"""POST JSON to a server that is sometimes busy: bounded, retried with jitter, errors in plain words.
+"""POST JSON to a server that is sometimes busy: paced, asked again with patience, errors in plain words.
 
-The key is read from the environment when a session begins and goes nowhere but into its header.
+What an answer means is said by ``faults.py``, how fast to ask by ``throttle.py``, with whose key by
+``credentials.py``, which way by ``connection.py``. Here is what becomes of a request that fails: who is at
+fault where one request fails and others do not, how long it is asked again, and what is said of it.
+Left out: streaming, redirections (the key would go along), cookies.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import httpx
+import aiohttp
+from yarl import URL
 
+from cai.config.run_config import ModelConfig
+from cai.engines.engine import ON_A_SERVER
+from cai.engines.server import connection
+from cai.engines.server.complaint import Response
+from cai.engines.server.credentials import credentials
+from cai.engines.server.faults import Later, Moderated, Refused, TooLong, read
+from cai.engines.server.throttle import Pace, Patience, Turn
 from cai.values.errors import EngineError, ItemError
 
-RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+__all__ = ["JsonClient", "Moderated", "Patience", "Refused", "TooLong"]
 
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to go on asking. Seconds; the pause doubles each time, with jitter."""
-
-    attempts: int = 6
-    first_pause: float = 0.5
-    longest_pause: float = 60.0
-    timeout: float = 600.0
-    connect_timeout: float = 10.0
-
-    def pause(self, attempt: int, retry_after: str | None) -> float:
-        """Seconds to wait after failed attempt number ``attempt`` (from 0)."""
-        asked = _seconds(retry_after)
-        if asked is None:
-            asked = self.first_pause * 2**attempt * random.uniform(0.5, 1.5)
-        return min(asked, self.longest_pause)
-
-
-class Refused(Exception):
-    """The server understood and declined (400, 413, 422): the request's fault, or its form's."""
+# Warnings reach standard error where nobody has set up logging, also through a progress bar.
+_LOG = logging.getLogger("cai.engines.server")
+_SAID_AGAIN = 600.0  # seconds after which the same wait is worth a line once more
+_WORTH_A_LINE = 2.0  # seconds
+# Requests that may fail alone at a server that has never answered, before it is the server's fault.
+_UNPROVEN = 4
+_NOBODY = 4  # attempts where nobody listens, and never did
+_CHARACTERS_PER_TOKEN = 4.0
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 class JsonClient:
-    """A server under ``base_url``. One session per event loop."""
+    """The server of a model. One session and one pace per event loop."""
 
-    def __init__(self, base_url: str, concurrency: int, patience: Patience) -> None:
-        self.base_url = base_url
-        self._concurrency = concurrency
-        self._patience = patience
-        self._session: httpx.AsyncClient | None = None
+    def __init__(
+        self,
+        config: ModelConfig,
+        base_url: str,
+        patience: Patience | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        """``say`` is told once that requests wait, and why.
+
+        Raises:
+            UsageError: an address that cannot be one, or a key or variable that cannot be sent.
+        """
+        self._tell = say or _warn
+        self._who = credentials(config, base_url)
+        self.base_url = self._who.address
+        self._patience = patience or Patience(minutes=config.patience)
+        self._most = config.max_concurrency or ON_A_SERVER
+        self._per_minute = config.requests_per_minute, config.tokens_per_minute
+        self._query = dict(self._who.query)
+        self._proxy = connection.proxy_for(self.base_url)
+        self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._urls: dict[str, URL] = {}
+        self._said: dict[str, float] = {}
+        self._failed_unproven = 0
+        self._known_good: tuple[str, bytes] | None = None  # a request that was answered
+        self._proven = False
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """The server's JSON answer.
 
         Raises:
-            Refused: the server declines this request.
-            ItemError: the server fails on this request again and again, or its answer is not JSON.
-            EngineError: no server, no permission, no such model, or too busy for too long.
+            Refused: the server declines this request, or its form; Moderated for its content, TooLong.
+            ItemError: the server fails on this request again and again, and answers others.
+            EngineError: no server, no permission, no such model, no money, or too busy for too long.
         """
-        session = self._open()
-        async with self._bound:
-            for attempt in range(self._patience.attempts):
-                last = attempt == self._patience.attempts - 1
-                retry_after = None
-                try:
-                    response = await session.post(self.base_url + path, json=payload)
-                except httpx.TimeoutException as error:
-                    trouble: Exception = self._unreachable("did not answer in time", error)
-                except httpx.TransportError as error:
-                    trouble = self._unreachable("cannot be reached", error)
-                    # Nobody listens there: waiting long will not help.
-                    last = last or (isinstance(error, httpx.ConnectError) and attempt >= 2)
-                else:
-                    if response.status_code not in RETRIED:
-                        return self._read(response)
-                    trouble = self._busy(response)
-                    retry_after = response.headers.get("Retry-After")
-                if last:
-                    raise trouble
-                await asyncio.sleep(self._patience.pause(attempt, retry_after))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        self._open()
+        pace = self._pace
+        body = json.dumps(payload).encode()
+        tokens = _estimate(body, payload) if pace.counts_tokens else 0.0
+        failures, alone, first_failed = 0, 0, 0.0
+        while True:
+            turn, correction = await pace.turn(tokens), 0.0
+            try:
+                answer = await self._send(path, body)
+                correction = _used(answer, tokens) if tokens else 0.0
+                self._known_good, self._proven = (path, body), True
+                pace.answered(turn)
+                return answer
+            except Refused:
+                pace.spoken()
+                raise
+            except Later as fault:
+                later = fault
+                pause = self._booked(later, turn)
+            finally:
+                pace.done(turn, correction)
+            failures += 1
+            first_failed = first_failed if failures > 1 else turn.at
+            alone += await self._fails_alone(later, path, turn, failures, first_failed)
+            if alone > 1:  # twice, for the server may have come back in between
+                raise ItemError("the server failed on this request", later.what)
+            if pause is None:
+                pause = later.wait or self._patience.pause(failures - 1)
+                self._say(later, pause if failures > 2 else 0.0)
+                await asyncio.sleep(pause)
 
     async def glance(self, path: str, seconds: float = 5.0) -> dict[str, Any]:
         """What the server has at ``path``, asked once; {} where it has nothing readable there."""
         try:
-            response = await self._open().get(self.base_url + path, timeout=seconds)
-            answer = response.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
+            response = await self._exchange("GET", path, None, aiohttp.ClientTimeout(total=seconds))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return {}
-        return answer if isinstance(answer, dict) else {}
+        return response.json if response.status == 200 and isinstance(response.json, dict) else {}
 
     async def close(self) -> None:
         session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
-            await session.aclose()
+        if session is None:
+            return
+        self._pace.close()
+        if self._loop is asyncio.get_running_loop():
+            await session.close()
+        else:  # its loop is gone, and its connections with it
+            session.detach()
 
-    def _open(self) -> httpx.AsyncClient:
+    def _open(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         if self._session is None or self._loop is not loop:
-            key = os.environ.get("OPENAI_API_KEY")
+            if self._session is not None:
+                self._session.detach()
             self._loop = loop
-            self._bound = asyncio.Semaphore(self._concurrency)
-            self._session = httpx.AsyncClient(
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                timeout=httpx.Timeout(self._patience.timeout, connect=self._patience.connect_timeout),
-                limits=httpx.Limits(max_connections=self._concurrency),
+            self._pace = Pace(self._most, self._patience, *self._per_minute)
+            self._control_lock = asyncio.Lock()
+            patience = self._patience
+            self._session = aiohttp.ClientSession(
+                connector=connection.connector(self.base_url, self._proxy),
+                headers={
+                    "Content-Type": "application/json",
+                    "Accept": "application/json",
+                    **self._who.headers,
+                },
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=patience.timeout, sock_connect=patience.connect_timeout),
+                proxy=None if (self._proxy or "").startswith("socks") else self._proxy,
             )
         return self._session
 
-    def _read(self, response: httpx.Response) -> dict[str, Any]:
-        status = response.status_code
-        if status in (401, 403):
-            raise EngineError(
-                f"the server at {self.base_url} refuses the key ({status}). "
-                "Set OPENAI_API_KEY to a valid one."
-            )
-        if status == 404:
-            raise EngineError(
-                f"the server at {self.base_url} has no such model or path ({_message(response)}). "
-                "Check --model, and that the base URL ends in /v1 where the server's does."
-            )
-        if status in (400, 413, 422):
-            raise Refused(_message(response))
+    async def _send(self, path: str, body: bytes) -> dict[str, Any]:
+        """One attempt. Raises Refused, EngineError and Later, all without secrets."""
         try:
-            answer = response.raise_for_status().json()
-        except (httpx.HTTPStatusError, ValueError) as error:
-            raise ItemError(
-                "the server's answer cannot be read", f"{status}: {response.text[:300]!r}"
-            ) from error
-        if not isinstance(answer, dict):
-            raise ItemError("the server's answer cannot be read", repr(answer)[:300])
-        return answer
+            response = await self._exchange("POST", path, body)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            found = connection.why(error, self.base_url, self._proxy)
+            # The library's errors hold the address with its parameters: their words are taken, not they.
+            raise _hidden(found, self._who.hide) from None
+        return read(response, self._who, proven=self._proven)
 
-    def _busy(self, response: httpx.Response) -> Exception:
-        status, message = response.status_code, _message(response)
-        if status == 500:  # may well be this one request
-            return ItemError("the server failed on this request", f"{status}: {message}")
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None = None
+    ) -> Response:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self.base_url + path).update_query(self._query)
+        options: dict[str, Any] = {"timeout": timeout} if timeout else {}
+        async with self._open().request(method, url, data=body, allow_redirects=False, **options) as came:
+            text = (await came.read()).decode(errors="replace")
+            good = came.status == 200
+            text = self._who.hide_in_answer(text) if good else self._who.hide(text)
+            try:
+                content = json.loads(text)
+            except ValueError:
+                content = None
+            return Response(came.status, came.headers, text, content)
+
+    def _booked(self, later: Later, turn: Turn) -> float | None:
+        """Tell the pace of a failure; None where the request alone is to wait.
+
+        Raises:
+            EngineError: the server asks to wait for longer than the user wants to.
+        """
+        pace, minutes = self._pace, self._patience.minutes
+        pace.failed(later.alive)
+        if later.wait is not None and not (minutes and pace.alive):
+            later.wait = min(later.wait, self._patience.longest_pause)
+        elif later.wait is not None and later.wait > minutes * 60:
+            raise EngineError(
+                f"the server at {self.base_url} asks to wait {_spoken(later.wait)} ({later.what}), longer "
+                f"than the patience of {minutes:g} minutes. Run the same command again then (answers so far "
+                "are kept), or raise 'patience' of the model."
+            )
+        if later.kind == "request":
+            return None
+        pause = pace.back_off(turn, later.wait, slower=later.kind == "limit")
+        self._say(later, pause)
+        return pause
+
+    async def _fails_alone(
+        self, later: Later, path: str, turn: Turn, failures: int, first_failed: float
+    ) -> bool:
+        """After failure number ``failures`` of a request: whether the server answers others meanwhile.
+
+        Raises:
+            ItemError: the server has had no room for this request all that time.
+            EngineError: it answers nobody, for as long as the user wants to wait.
+        """
+        pace, patience = self._pace, self._patience
+        enough = (failures if later.kind == "request" else pace.back_offs) >= patience.attempts
+        if not pace.alive or patience.minutes == 0:
+            if enough or (later.status == 0 and later.kind == "away" and pace.back_offs >= _NOBODY):
+                raise await self._given_up(later)
+            return False
+        now, limit = pace.now(), patience.minutes * 60
+        if enough and pace.trouble_at is not None and now - pace.trouble_at > limit:
+            raise await self._given_up(later, f" for {patience.minutes:g} minutes")
+        if failures >= patience.attempts and now - first_failed > limit:
+            raise ItemError("the server had no room for this request while it answered others", later.what)
+        if enough and later.kind == "request":
+            if not pace.answers:
+                raise await self._given_up(later)
+            return await self._answers_others(path, turn)
+        return False
+
+    async def _answers_others(self, path: str, turn: Turn) -> bool:
+        """Whether the server answers requests other than the one that failed in its ``turn``.
+
+        Where no other was answered since, one that was answered before is asked once more: only an answer
+        tells a request that breaks the server from a server that is broken.
+        """
+        pace = self._pace
+        async with self._control_lock:
+            if pace.answered_at is not None and pace.answered_at > turn.at:
+                return True
+            if self._known_good is None or self._known_good[0] != path:
+                return False
+            asked = await pace.turn()
+            try:
+                await self._send(*self._known_good)
+            except (Later, Refused):
+                return False
+            finally:
+                pace.done(asked)
+            pace.answered(asked)
+            return True
+
+    async def _given_up(self, later: Later, how_long: str = "") -> Exception:
+        at = f"the server at {self.base_url}"
+        silent = later.status == 0 and later.kind == "request" and not (self._proxy or self._pace.alive)
+        if silent and self.base_url.startswith("http://") and await connection.wants_tls(self.base_url):
+            return EngineError(f"{at} {connection.TLS_WANTED}")
+        if later.status == 0:
+            what = "did not answer" if later.kind == "request" else "cannot be reached"
+            return EngineError(
+                f"{at} {what}{how_long} ({later.what}). "
+                "Is it running? The address comes from base_url or OPENAI_BASE_URL."
+            )
+        if later.kind == "request" and not how_long:
+            self._failed_unproven += 1
+            if self._pace.answers or self._failed_unproven <= _UNPROVEN:
+                return ItemError("the server failed on this request", later.what)
         return EngineError(
-            f"the server at {self.base_url} answered {status} every time ({message}). "
+            f"{at} answered {later.status} every time{how_long} ({later.what}). "
             "Run the same command again later (answers so far are kept), or lower max_concurrency."
         )
 
-    def _unreachable(self, what: str, error: Exception) -> EngineError:
-        made = EngineError(
-            f"the server at {self.base_url} {what} ({type(error).__name__}). "
-            "Is it running? The address comes from base_url or OPENAI_BASE_URL."
-        )
-        made.__cause__ = error
-        return made
+    def _say(self, later: Later, seconds: float) -> None:
+        """One line that requests wait, and why; not again for the same reason for some minutes."""
+        now, reason = time.monotonic(), f"{later.kind} {later.status}"
+        if seconds < _WORTH_A_LINE or now - self._said.get(reason, float("-inf")) < _SAID_AGAIN:
+            return
+        self._said[reason] = now
+        until = f"for up to {self._patience.minutes:g} minutes" if self._patience.minutes else "a few times"
+        self._tell(f"{self.base_url}: {later.what}; waiting {_spoken(seconds)}, then asking again {until}")
 
 
-def _message(response: httpx.Response) -> str:
-    """The server's own words, without the key should it repeat it."""
-    try:
-        body = response.json()
-        error = body.get("error", body) if isinstance(body, dict) else body
-        text = str(error.get("message", error) if isinstance(error, dict) else error)
-    except ValueError:
-        text = response.text
-    key = os.environ.get("OPENAI_API_KEY")
-    return (text.replace(key, "[key]") if key else text)[:500]
+def _warn(text: str) -> None:
+    _LOG.warning("%s", text)
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header (seconds or a date) in seconds from now; None without a readable one."""
-    if not retry_after:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+def _hidden(error: Later | EngineError, hide: Any) -> Later | EngineError:
+    if isinstance(error, Later):
+        return Later(error.kind, hide(error.what), wait=error.wait, alive=error.alive, status=error.status)
+    return EngineError(hide(str(error)))
+
+
+def _estimate(body: bytes, payload: Mapping[str, Any]) -> float:
+    """Tokens that a request may take: its text, and the most that it may draw."""
+    drawn = next((payload[name] for name in _LIMITS if isinstance(payload.get(name), int)), 0)
+    return len(body) / _CHARACTERS_PER_TOKEN + drawn
+
+
+def _used(answer: Mapping[str, Any], estimate: float) -> float:
+    """Tokens that it took beyond the estimate; 0 where the server does not say."""
+    usage = answer.get("usage")
+    if not isinstance(usage, Mapping):
+        return 0.0
+    total = usage.get("total_tokens")
+    if not isinstance(total, int):
+        parts = [
+            usage.get(name)
+            for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+        ]
+        total = sum(part for part in parts if isinstance(part, int))
+    return total - estimate if total else 0.0
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
