@@ -103,14 +103,14 @@ def run(
         "rounds.count": rounds,
     }
     resolved = resolve(config, set, flags)
-    from cai.cli.summary import run_summary
+    from cai.cli.summary.plan_summary import show_plan
     from cai.pipeline.order import steps_of
     from cai.pipeline.rounds import execute_rounds
     from cai.pipeline.staleness import default_folder
 
     folder = run or default_folder(resolved)
     if dry_run:
-        run_summary.show_plan(resolved, folder)
+        show_plan(resolved, folder)
         return
 
     def work(progress: Any) -> Sequence[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from cai.config import literal_secrets
@@ -157,13 +157,47 @@ class LabelConfig(Section):
     chain_of_thought: bool = False
     clamp: tuple[Share, Share] = Field((0.4, 0.6), description="range of chain-of-thought labels")
     few_shot: Annotated[int, Field(ge=0)] = 2
-    max_tokens: Positive = Field(256, description="length of a chain of thought")
+    max_tokens: Positive = Field(256, description="length of a chain of thought, or of a sampled verdict")
+    read: Literal["auto", "logprobs", "samples"] = Field(
+        "auto", description="what a label is read from; auto: log-probabilities where the labeler gives them"
+    )
+    samples: Positive = Field(8, description="verdicts in each order, where they are sampled")
+    stop_early: bool = Field(False, description="sample no further in an order whose interval excludes 1/2")
+    min_mass: Share = Field(
+        0.5, description="probability that the options must hold; with less the order is unscored"
+    )
+    uncertainty_weights: bool = Field(
+        True, description="labels of fewer sampled verdicts weigh less in training"
+    )
+    form: Literal["pair", "single"] = Field(
+        "pair", description="single: each response is judged alone, which has no order"
+    )
+    average: Literal["probabilities", "log_odds"] = Field(
+        "probabilities", description="what of the two orders is averaged"
+    )
+    calibrate: bool = Field(
+        False, description="take off the log-odds that the place has between contents that say nothing"
+    )
 
     @field_validator("clamp")
     @classmethod
     def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
         if value[0] > value[1]:
             raise PydanticCustomError("order", "must be two numbers, the smaller one first")
+        return value
+
+    @field_validator("form")
+    @classmethod
+    def _no_thought_alone(cls, value: str, info: ValidationInfo) -> str:
+        if value == "single" and info.data.get("chain_of_thought"):
+            raise PydanticCustomError("single", "'single' asks yes or no at once: leave out chain_of_thought")
+        return value
+
+    @field_validator("calibrate")
+    @classmethod
+    def _has_places(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("form") == "single":
+            raise PydanticCustomError("single", "nothing to calibrate: a response judged alone has no place")
         return value
 
 
@@ -250,6 +284,13 @@ class RoundsConfig(Section):
     )
 
 
+class BudgetConfig(Section):
+    """What models on servers may cost, over all rounds. A run that has reached it stops, and can go on."""
+
+    usd: Annotated[float, Field(gt=0.0)] | None = Field(None, description="US dollars at most")
+    tokens: Positive | None = Field(None, description="tokens at most, read and written")
+
+
 class HumanConfig(Section):
     """Human votes in a training round, and how they are mixed with the AI labels (``human/mixing/``).
 
@@ -319,6 +360,7 @@ class RunConfig(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     monitor: MonitorConfig = MonitorConfig()
     rounds: RoundsConfig = RoundsConfig()
+    budget: BudgetConfig = BudgetConfig()
     report_to: tuple[Literal["tensorboard"], ...] = Field(
         (), description="where figures go besides the run folder's own files: logs/ for TensorBoard"
     )

@@ -22,6 +22,8 @@ POLICY = "policy"  # as a step that is read: whichever method's last step made c
 #: Settings that change no output: how fast, how often saved, where to, or what is asked for besides.
 NEUTRAL = (
     "report_to",
+    "budget.usd",
+    "budget.tokens",
     "rounds.count",
     "rounds.patience",
     "rounds.max_refused_benign",

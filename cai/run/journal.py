@@ -20,7 +20,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from cai.run import salvage
+from cai.run import salvage, spending
 from cai.run.mending import ASIDE
 from cai.values.errors import CaiError
 from cai.values.types import ChoiceRequest, CompletionRequest
@@ -76,11 +76,15 @@ def derive_seed(*parts: object) -> int:
 def key(fingerprint: str, request: CompletionRequest | ChoiceRequest) -> str:
     """The journal key of ``request`` on the engine with ``fingerprint``.
 
-    A greedy request (temperature 0) does not depend on its seed, so its key does not either.
+    A greedy request (temperature 0) does not depend on its seed, so its key does not either. A request for
+    any text has the key that it had before there were options.
     """
     fields = asdict(request)
-    if isinstance(request, CompletionRequest) and request.sampling.temperature == 0:
-        del fields["seed"]
+    if isinstance(request, CompletionRequest):
+        if request.sampling.temperature == 0:
+            del fields["seed"]
+        if not request.options:
+            del fields["options"]
     return digest(fingerprint, type(request).__name__, fields)
 
 
@@ -151,6 +155,15 @@ class Journal:
         """Keep what a server says of the model whose answers are booked under this fingerprint."""
         self._do("INSERT OR REPLACE INTO announced VALUES (?, ?)", (engine, _text(said)))
 
+    def spent(self) -> dict[str, spending.Spent]:
+        """What was spent on models that are paid for, by model."""
+        rows = self._all(spending.READ)
+        return {name: spending.Spent(*numbers) for name, *numbers in rows}
+
+    def book(self, model: str, spent: spending.Spent) -> None:
+        """Add to what was spent on ``model``."""
+        self._do(spending.ADD, (model, *astuple(spent)))
+
     def __len__(self) -> int:
         return int(self._do("SELECT COUNT(*) FROM answers")[0])
 
@@ -172,6 +185,7 @@ class Journal:
             raise _DamagedError(" ".join(found.removeprefix("*** in database main ***").split()))
         self._db.execute(_SCHEMA)
         self._db.execute(_ANNOUNCED)
+        self._db.execute(spending.SCHEMA)
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(answers)")]
         if columns == _COLUMNS[:6]:
             self._db.execute("ALTER TABLE answers ADD COLUMN stage TEXT NOT NULL DEFAULT ''")
@@ -188,6 +202,16 @@ class Journal:
                 raise
             self._mend(error)
         return self._db.execute(query, values).fetchone()
+
+    def _all(self, query: str) -> list[Any]:
+        """Every row; none where that part of the file cannot be read (``_do`` mends what it meets)."""
+        try:
+            return self._db.execute(query).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise
+            self._mend(error)
+        return self._db.execute(query).fetchall()
 
     def _insert(self, row: tuple[Any, ...], replace: bool = False) -> None:
         row = row if self._sealed else row[:-1]
@@ -244,6 +268,7 @@ def mend(path: Path) -> tuple[int, Path]:
     fresh.unlink(missing_ok=True)
     with closing(sqlite3.connect(fresh)) as db:
         db.execute(_SCHEMA)
+        _carry(path, db)
         for source in (path, *earlier):
             places = ", ".join("?" * len(_COLUMNS))
             db.executemany(
@@ -260,6 +285,15 @@ def mend(path: Path) -> tuple[int, Path]:
     Path(f"{path}-shm").unlink(missing_ok=True)
     fresh.replace(path)
     return count, aside
+
+
+def _carry(damaged: Path, fresh: sqlite3.Connection) -> None:
+    """Take along what was spent and what servers announced, as far as it can be read."""
+    for schema, table in ((spending.SCHEMA, "spending"), (_ANNOUNCED, "announced")):
+        fresh.execute(schema)
+        with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(damaged)) as old:
+            for row in old.execute(f"SELECT * FROM {table}"):
+                fresh.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
 
 def _answers(n: int) -> str:

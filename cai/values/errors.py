@@ -48,6 +48,14 @@ class EngineError(CaiError):
     """A model could not be loaded or stopped answering. The stage ends; the journal keeps what came."""
 
 
+class NoLogprobsError(EngineError):
+    """This model never gives log-probabilities: ``choose`` is in vain, ``complete`` may well work."""
+
+
+class BudgetError(CaiError):
+    """What may be spent on models is spent; what was answered is kept."""
+
+
 class ItemError(CaiError):
     """One item cannot be processed (too long for the model, empty, …).
 

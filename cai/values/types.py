@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from cai.values.odds import mean_log_odds
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -58,13 +60,15 @@ class Sampling:
 class CompletionRequest:
     """Sample the assistant's next turn of ``messages``, which starts with ``prefill``.
 
-    ``seed`` makes the draw reproducible where the backend can (see each engine).
+    ``seed`` makes the draw reproducible where the backend can (see each engine). ``options``: the answer is to
+    be one of these. An engine that can constrains it; whoever asks reads strictly all the same.
     """
 
     messages: Conversation
     sampling: Sampling
     seed: int
     prefill: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,23 +189,62 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Votes:
+    """Sampled verdicts on one question: for its first option, for its second, ties, and no verdict at all."""
+
+    first: int = 0
+    second: int = 0
+    ties: int = 0
+    abstained: int = 0
+
+    @property
+    def usable(self) -> int:
+        return self.first + self.second + self.ties
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a labeler's answer to one question says: P(the first option), and what it was read from.
+
+    ``mass`` is the probability that both options held together, or the share of sampled replies that named one;
+    None where nothing was read. ``bounded``: an option was outside the server's list, and ``p`` is the bound
+    that is nearest to 1/2. ``votes``: of sampled verdicts. ``shift``: log-odds that calibration takes off ``p``,
+    in nats. ``p`` is None where it is ``unscored``, which says why.
+    """
+
+    p: float | None
+    mass: float | None = None
+    bounded: bool = False
+    votes: Votes | None = None
+    shift: float = 0.0
+    unscored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """One principle's verdict on a pair: P(a preferred to b), read in each order of showing.
 
     ``p_a_first`` was read with ``a`` shown as option (A), ``p_b_first`` with ``b`` shown as (A);
     both are probabilities of **a**. A value is None where that order was not asked or was
-    unreadable.
+    unreadable. ``p_single``: likewise, of each response judged by itself, which has no order.
+    ``log_odds``: the orders are averaged as such. ``readings``: what the two values were read from, ``a`` first
+    and ``b`` first, or ``a`` alone and ``b`` alone; () where nobody kept it.
     """
 
     principle_id: str
     p_a_first: float | None
     p_b_first: float | None
+    p_single: float | None = None
+    log_odds: bool = False
+    readings: tuple[Reading | None, ...] = ()
 
     @property
     def p(self) -> float | None:
         """Mean over the orders that were read (Lee et al. 2023, §3); None when none was."""
         read = [p for p in (self.p_a_first, self.p_b_first) if p is not None]
-        return sum(read) / len(read) if read else None
+        if not read:
+            return self.p_single
+        return mean_log_odds(read) if self.log_odds else sum(read) / len(read)
 
     @property
     def flipped(self) -> bool | None:
@@ -214,7 +257,13 @@ class Judgement:
         def other(p: float | None) -> float | None:
             return None if p is None else 1.0 - p
 
-        return replace(self, p_a_first=other(self.p_b_first), p_b_first=other(self.p_a_first))
+        return replace(
+            self,
+            p_a_first=other(self.p_b_first),
+            p_b_first=other(self.p_a_first),
+            p_single=other(self.p_single),
+            readings=self.readings[::-1],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +279,7 @@ class Preference:
     """P(a preferred to b) with the figures behind it. A tie is 0.5.
 
     ``p is None`` means *unscored*: ``unscored`` then says why and ``raw`` keeps the reply.
-    ``weight`` scales the pair's part in a training loss.
+    ``weight`` scales the pair's part in a training loss. ``interval``: of P, where sampled verdicts leave it open.
     """
 
     comparison: Comparison
@@ -240,6 +289,7 @@ class Preference:
     unscored: str | None = None
     raw: str | None = None
     weight: float = 1.0
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.p is None and self.unscored is None:
@@ -254,6 +304,7 @@ class Preference:
             comparison=self.comparison.swap(),
             p=None if self.p is None else 1.0 - self.p,
             judgements=tuple(j.swap() for j in self.judgements),
+            interval=None if self.interval is None else (1.0 - self.interval[1], 1.0 - self.interval[0]),
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cai.cli.summary.run_summary import show_plan
+from cai.cli.summary.plan_summary import show_plan
 from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
 from cai.data.promptsets import inert

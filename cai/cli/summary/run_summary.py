@@ -7,28 +7,17 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
-from math import comb
-from pathlib import Path
 
 import typer
 
-from cai.cli.summary.suite_summary import planned, tables
-from cai.config.run_config import RunConfig
-from cai.config.yamlfile import dump_yaml
-from cai.constitution.load import Principle, load_constitution
-from cai.constitution.templates import Templates
-from cai.data.promptsets import inert, load_prompts
-from cai.pipeline.inputs import Asked
-from cai.pipeline.launch import check, versions
+from cai.cli.summary.suite_summary import tables
+from cai.pipeline.launch import versions
 from cai.pipeline.lineage import own_failures
-from cai.pipeline.order import steps_of
-from cai.pipeline.staleness import compare, differences, told
 from cai.pipeline.steps.evaluate import proof
 from cai.run.folder import ROUNDS, RunFolder
 from cai.run.origin import read_origins
 from cai.stages import label_worth
-from cai.values.types import Message, Prompt, Score
-from cai.values.words import visible
+from cai.values.types import Score
 
 STAGES = ("base", "sft", "best-of-n", "policy")
 _WORDS = {
@@ -195,69 +184,6 @@ def failures(folder: RunFolder, steps: Sequence[str] | None = None) -> list[str]
     where = "failures.jsonl of each round" if len(rounds) > 1 else "failures.jsonl"
     lines = ["", f"{len(failures)} quarantined ({where}):"]
     return lines + [f"  {n:>5} × {stage}: {reason}" for (stage, reason), n in counts.most_common(10)]
-
-
-def show_plan(config: RunConfig, folder: Path) -> None:
-    """``--dry-run``: resolved configuration, how often models will be asked, one prompt per step."""
-    check(config)
-    templates = Templates.load(Path(config.templates) if config.templates else None)
-    constitution = load_constitution(config.constitution, templates)
-    sets = load_prompts(config)
-    typer.echo(dump_yaml(config.model_dump(mode="json")))
-    typer.echo(f"run folder: {folder}")
-    origins = compare(Asked(config, RunFolder(folder), constitution), steps_of(config))
-    if origins.stale:
-        word = "a run needs --replace" if differences(config, RunFolder(folder)) else "made again"
-        typer.echo(f"  in it: {told(origins, RunFolder(folder))}, {word}")
-    for note in inert(config):
-        typer.echo(f"note: {note}")
-    typer.echo("")
-    typer.echo("model calls at most (answers in the journal are not asked again):")
-    for stage, calls in model_calls(config, len(sets.train), len(sets.helpful), len(sets.held_out)).items():
-        typer.echo(f"  {stage:<20}{calls:>9,}")
-    for line in planned(config, constitution, templates, len(sets.held_out)):
-        typer.echo(line)
-    principle = constitution.principles[0]
-    prompt = sets.train[0]
-    typer.echo("")
-    for stage, text in _rendered(templates, prompt, principle).items():
-        typer.echo(f"--- {stage} ---\n{visible(text)}\n")
-
-
-def model_calls(config: RunConfig, train: int, helpful: int, held_out: int) -> dict[str, int]:
-    """Upper bounds, stage by stage."""
-    label = config.label
-    verdicts = label.principles * (2 if label.both_orders else 1) * (2 if label.chain_of_thought else 1)
-    judged = (config.evaluate.prompts or "").startswith("pocket:")
-    answered = 4 if "answer-best-of-n" in steps_of(config) else 3
-    calls = {
-        "generate": train + helpful,
-        "revise": train * config.revise.rounds * (2 if config.revise.critique else 1),
-        "sample": train * config.sample.n,
-        "label": train * comb(config.sample.n, 2) * verdicts,
-        "ppo": config.ppo.steps * config.ppo.prompts,
-        "grpo": config.grpo.steps * config.grpo.prompts * config.grpo.group_size,
-        "rloo": config.rloo.steps * config.rloo.prompts * config.rloo.group_size,
-        "best-sample": train * config.best_of_n.n,
-        "answer-policy": (3 + (config.best_of_n.n if answered > 3 else 0)) * held_out,
-        "grade": 0 if judged else answered * held_out * 5,
-    }
-    return {step: count for step, count in calls.items() if step in steps_of(config)}
-
-
-def _rendered(templates: Templates, prompt: Prompt, principle: Principle) -> dict[str, str]:
-    response = "‹response›"
-    return {
-        "generate": _shown(prompt.messages),
-        "critique": _shown((*prompt.answered(response), Message("user", templates.critique(principle)))),
-        "revision": templates.revision(principle),
-        "label": templates.label(prompt.messages, "‹response 1›", "‹response 2›", principle)
-        + f"\n[answer starts] {templates.label_answer(principle)}",
-    }
-
-
-def _shown(messages: tuple[Message, ...]) -> str:
-    return "\n".join(f"[{message.role}] {message.content}" for message in messages)
 
 
 def environment() -> str:

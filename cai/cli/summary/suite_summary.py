@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import typer
 
 from cai.config.run_config import RunConfig
@@ -29,7 +31,18 @@ def show(folder: RunFolder) -> None:
     typer.echo(f"\nfolder: {folder.path}   (cai report {folder.path} shows it)")
 
 
-def planned(config: RunConfig, constitution: Constitution, templates: Templates, held_out: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A suite's line of ``--dry-run``, and how often it asks the judge."""
+
+    name: str
+    line: str
+    judge: int
+
+
+def planned(
+    config: RunConfig, constitution: Constitution, templates: Templates, held_out: int
+) -> list[Planned]:
     """``--dry-run``: the requests of every suite at the end of the run, in the columns of the stages' own."""
     lines = []
     for text in config.evaluate.suites:
@@ -38,10 +51,10 @@ def planned(config: RunConfig, constitution: Constitution, templates: Templates,
         found = calls(want, config, constitution, templates, held_out)
         name = f"suite {want.suite.name}"
         if found is None:
-            lines.append(f"  {name:<20}{'–':>9}   lm-eval reads the weights itself")
+            lines.append(Planned(name, f"  {name:<20}{'–':>9}   lm-eval reads the weights itself", 0))
         else:
             parts = f"{found.models:,} to the models measured, {found.judge:,} to the judge"
-            lines.append(f"  {name:<20}{found.total:>9,}   {parts}")
+            lines.append(Planned(name, f"  {name:<20}{found.total:>9,}   {parts}", found.judge))
     return lines
 
 
