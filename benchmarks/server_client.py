@@ -4,7 +4,7 @@
 
 A stub in another process answers after 50 ms, in the form of a chat completion. Each client asks it with 64
 and with 1,024 requests in flight: cai's own (``cai/engines/server/client.py``), a bare aiohttp session and a
-bare httpx client under a semaphore, what cai's client was built on before. CPU is ``time.process_time`` of this
+bare httpx client under a semaphore, as cai's client was built before. CPU is ``time.process_time`` of this
 process, so the stub's own is not in it; the best of ``--repeats`` counts, the clients taking turns. Left out:
 TLS, answers of several kilobytes, refusals.
 """
