@@ -25,7 +25,7 @@ from cai.cli.walk import finish, resolve, walk
 from cai.values.errors import CaiError, UsageError
 
 SECTIONS = {
-    "Run": ["run", "report", "eval", "monitor", "env"],
+    "Run": ["run", "report", "eval", "monitor", "doctor", "env"],
     "Author a constitution": ["init", "validate", "try", "test", "schema"],
     "People's feedback": ["import", "route", "annotate", "agreement", "mix", "export"],
     "Steps of a run": ["generate", "revise", "select", "train", "sample", "label", "evaluate", "baseline"],
@@ -256,6 +256,19 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
     for path in write(folder):
         typer.echo(f"wrote {path}")
     typer.echo(f"now: cd {shlex.quote(str(folder))} && cai run --config config.yaml")
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Argument(help="A model on a server, by its name there.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file; every model that it names.")] = None,
+    set: Set = None,
+) -> None:
+    """What each model can do, and what cai will do with it. Asks every server a handful of questions."""
+    from cai.cli import doctor
+
+    if not doctor.show(resolve(config, set, doctor.settings(model)), policy=model is None):
+        raise typer.Exit(1)
 
 
 @app.command()

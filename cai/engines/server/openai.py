@@ -19,6 +19,7 @@ from cai.config.run_config import ModelConfig
 from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
 from cai.engines.server.client import JsonClient, Patience
+from cai.engines.server.parameters import Dialect
 from cai.engines.server.probe import (
     Payload,
     Prefill,
@@ -162,6 +163,11 @@ class OpenAIEngine:
                     reply, listed = await self._listed(_LETTERS)
                 await self._require_own(reply, listed)
                 self._lists = True
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which parameters the server takes, as far as is known."""
+        return self._speaker.dialect
 
     @property
     def base_url(self) -> str:

@@ -1,0 +1,124 @@
+"""``cai doctor``: every model that a configuration names, what it can do, and what cai will do with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from cai.config.run_config import ModelConfig, RunConfig
+from cai.engines import models
+from cai.engines.backend import backend, base_url, fingerprint, model_path
+from cai.engines.server.examination import Examination, examine
+from cai.values.errors import CaiError
+from cai.values.words import visible
+
+
+def show(config: RunConfig, policy: bool = True) -> bool:
+    """Print a table for each model, the policy among them or not; whether every one can play its parts."""
+    roles: dict[str, list[str]] = {}
+    for role, model in list(_named(config))[0 if policy else 1 :]:
+        roles.setdefault(model.model_dump_json(), []).append(role)
+    good = True
+    for text, parts in roles.items():
+        good = _show_one(ModelConfig.model_validate_json(text), parts, config) and good
+    return good
+
+
+def _named(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:
+    yield "policy", config.model
+    yield "critic", models.critic(config)
+    yield "labeler", models.labeler(config)
+    yield "judge", models.judge(config)
+    yield from config.evaluate.models.items()
+
+
+def _show_one(model: ModelConfig, parts: list[str], config: RunConfig) -> bool:
+    typer.echo(f"{model.name} ({', '.join(parts)})")
+    try:
+        if backend(model) != "openai":
+            _line("where", f"here: {model_path(model)}, {backend(model)}")
+            return True
+        _line("where", base_url(model))
+        found = asyncio.run(_examined(model))
+    except CaiError as error:
+        _line("fault", str(error))
+        return False
+    if found.fault:
+        _line("fault", found.fault)
+        return False
+    for name, value in _rows(found):
+        _line(name, value)
+    reading = getattr(config.label, "read", "logprobs")
+    unfit = [part for part in parts if part in ("labeler", "judge")]
+    unread = bool(found.unread and unfit and reading == "logprobs")
+    for line in _plan(found, model, unfit, reading):
+        _line("so", line)
+    if "policy" in parts:
+        _line("fault", "a policy on a server cannot be trained; name a local one as model")
+    return not unread and "policy" not in parts
+
+
+def _rows(found: Examination) -> Iterator[tuple[str, str]]:
+    yield (
+        "answers",
+        f"yes: reachable, key taken, {found.seconds:.2f} s, {found.tokens_per_second:.0f} tokens/s",
+    )
+    if found.known is not None:
+        yield (
+            "model",
+            "in the server's list" if found.known else "not in the server's list, answers all the same",
+        )
+    if found.context:
+        yield "context", f"{found.context:,} tokens"
+    yield "thinks", "yes" if found.thinks else "no thought seen"
+    yield "beginning", "continued" if found.beginning == "continued" else "in words"
+    yield "options", found.options if found.options != "plain" else "in words, read strictly"
+    listed = f"yes, up to {found.alternatives} alternatives"
+    yield "logprobs", f"no: {found.unread}" if found.unread else listed
+    said = {
+        True: "same seed, same text",
+        False: "same seed, another text",
+        None: "not taken, or nothing to compare",
+    }
+    yield "seeds", said[found.seeds]
+    if found.left_out:
+        yield "refuses", ", ".join(found.left_out)
+
+
+def _plan(found: Examination, model: ModelConfig, judging: list[str], reading: str) -> Iterator[str]:
+    """What cai will therefore do."""
+    if judging and not found.unread:
+        yield f"as {' and '.join(judging)}: log-probabilities are read"
+    elif judging and reading != "logprobs":
+        yield f"as {' and '.join(judging)}: verdicts are sampled"
+    elif judging:
+        yield f"as {' and '.join(judging)}: cannot be used (label.read is {reading})"
+    if "temperature" in found.left_out:
+        yield "answers are drawn at the server's own temperature"
+    if found.thinks and found.cut_off:
+        setting = "null" if model.thinking is None else str(model.thinking).lower()
+        yield f"thought used up a short answer's tokens: set thinking: false, or a budget (it is {setting})"
+
+
+def _line(name: str, value: str) -> None:
+    typer.echo(f"  {name:<10} {visible(value)}")
+
+
+async def _examined(model: ModelConfig) -> Examination:
+    from cai.engines.server.openai import OpenAIEngine
+
+    engine = OpenAIEngine(model, base_url(model), fingerprint(model))
+    try:
+        return await examine(engine)
+    finally:
+        await engine.close()
+
+
+def settings(model: str | None) -> dict[str, Any]:
+    """A model that is named alone is one on a server, asked as critic and labeler."""
+    if model is None:
+        return {}
+    return {"critic.name": model, "critic.engine": "openai"}
