@@ -4,7 +4,7 @@
     python -m benchmarks.conformance --write    the table into docs/servers.md
 
 Each server is a stub on loopback that behaves as its public documentation says, around one model whose P(A)
-is known for every question (``tests/engines/server_stubs.py``). A label is wrong where it is given and differs:
+is known for each question (``tests/engines/server_stubs.py``). A label is wrong if it is given and differs:
 by more than 1e-3 if it was read from log-probabilities, by more than four standard errors if it was sampled.
 Left out: speed, limits of rate and outages, which are the client's.
 """
