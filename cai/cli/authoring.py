@@ -23,6 +23,7 @@ from cai.run.runner import run_items
 from cai.stages.critique_verdict import Finding, read_critique
 from cai.stages.generate import generate
 from cai.stages.label import Labeler, judge
+from cai.stages.label_worth import FLIPPING, position_advice
 from cai.stages.revise import Critic, criticise, revise
 from cai.values.errors import UsageError
 from cai.values.types import Comparison, Message, Prompt, Transcript
@@ -117,6 +118,9 @@ def show_test(config: RunConfig, progress: Progress, as_json: bool) -> None:
         cells = (tally.found, tally.silent, tally.right, tally.flips)
         shown = "".join(f"{'–' if cell is None else f'{cell:.2f}':>9}" for cell in cells)
         typer.echo(f"{tally.principle_id:<32}{tally.examples:>9}{shown}")
+    flips = [verdict.flipped for _, verdict in verdicts if verdict.flipped is not None]
+    if sum(flips) > FLIPPING * len(flips):
+        typer.echo(position_advice(sum(flips), len(flips)))
     if unread := sum(verdict.unread for _, verdict in verdicts):
         typer.echo(f"{unread} critiques gave no verdict and count neither as found nor as silent")
 

@@ -27,6 +27,7 @@ from cai.values.words import did_you_mean, one_of
 ExampleT = TypeVar("ExampleT")
 
 NO_PROBLEM = "No critique needed."
+_TIE = re.compile(r"\bties?\b", re.IGNORECASE)
 
 
 class HasPrinciple(Protocol):
@@ -100,6 +101,11 @@ class Templates:
     def label_cot(self, conversation: Conversation, a: str, b: str, principle: HasRequests) -> str:
         """The same question, asking for a thought first."""
         return self._pair("label_cot", conversation, a, b, principle)
+
+    @cached_property
+    def offers_tie(self) -> bool:
+        """Whether the labeler's own prompts offer a tie beside the two options: the word stands in them."""
+        return any(_TIE.search(text) for text in self._label_texts)
 
     def label_answer(self, principle: HasRequests) -> str:
         """How the labeler's answer begins; the option's letter follows directly."""
@@ -194,11 +200,16 @@ class Templates:
     @cached_property
     def _marks(self) -> re.Pattern[str]:
         """What makes the labeler's prompts: their text around the values."""
+        return marks_of(self._label_texts)
+
+    @cached_property
+    def _label_texts(self) -> list[str]:
+        """The labeler's prompts and the beginning of its answer, with ``SENTINEL`` for every value."""
         turns = (Message("user", SENTINEL), Message("assistant", SENTINEL))
         principle = Sample(SENTINEL, critique=SENTINEL, revision=SENTINEL, question=SENTINEL)
         pair = {"conversation": turns, "a": SENTINEL, "b": SENTINEL, "principle": principle}
         prompts = [self._render(name, **pair) for name in ("label", "label_cot")]
-        return marks_of([*prompts, self.label_answer(principle)])
+        return [*prompts, self.label_answer(principle)]
 
     def _render(self, name: str, **values: Any) -> str:
         return render(self._templates[name], values)

@@ -6,6 +6,8 @@ functions is an exact inverse on what the stages make.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cai.values.types import (
@@ -16,10 +18,12 @@ from cai.values.types import (
     Outcome,
     Preference,
     Prompt,
+    Reading,
     Response,
     Round,
     Source,
     Transcript,
+    Votes,
     as_messages,
     rank,
 )
@@ -116,13 +120,11 @@ def preference_row(preference: Preference) -> Row:
         "p_chosen": ranked.p_chosen if ranked else None,
         "p": preference.p,
         "source": {"kind": preference.source.kind, "name": preference.source.name},
-        "judgements": [
-            {"principle_id": j.principle_id, "p_a_first": j.p_a_first, "p_b_first": j.p_b_first}
-            for j in preference.judgements
-        ],
+        "judgements": [judgement_row(judgement) for judgement in preference.judgements],
         "unscored": preference.unscored,
         "raw": preference.raw,
         "weight": preference.weight,
+        "interval": None if preference.interval is None else list(preference.interval),
     }
 
 
@@ -131,8 +133,47 @@ def preference_from(row: Row) -> Preference:
         comparison_from(row),
         row["p"],
         Source(**row["source"]),
-        tuple(Judgement(**j) for j in row["judgements"]),
+        tuple(judgement_from(found) for found in row["judgements"]),
         row["unscored"],
         row["raw"],
         row["weight"],
+        _pair(row.get("interval")),
     )
+
+
+def judgement_row(judgement: Judgement) -> Row:
+    """The figures that there are: a person's judgement has no readings, and its row no place for them."""
+    row: Row = {
+        "principle_id": judgement.principle_id,
+        "p_a_first": judgement.p_a_first,
+        "p_b_first": judgement.p_b_first,
+    }
+    if judgement.p_single is not None:
+        row["p_single"] = judgement.p_single
+    if judgement.log_odds:
+        row["log_odds"] = True
+    if judgement.readings:
+        row["readings"] = [None if found is None else asdict(found) for found in judgement.readings]
+    return row
+
+
+def judgement_from(row: Row) -> Judgement:
+    """A judgement of ``preference_row``; one that was written before readings were kept has none."""
+    readings = tuple(None if found is None else _reading(found) for found in row.get("readings") or ())
+    return Judgement(
+        row["principle_id"],
+        row["p_a_first"],
+        row["p_b_first"],
+        row.get("p_single"),
+        bool(row.get("log_odds")),
+        readings,
+    )
+
+
+def _reading(row: Row) -> Reading:
+    votes = row["votes"]
+    return Reading(**{**row, "votes": None if votes is None else Votes(**votes)})
+
+
+def _pair(found: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if found is None else (found[0], found[1])

@@ -20,7 +20,7 @@ from cai.engines import models
 from cai.engines.backend import fingerprint
 from cai.engines.model_files import content_hash
 from cai.human.collected import IMPORTED, votes_of
-from cai.pipeline.lineage import LINEAGE, Lineage, settings_of, shapes
+from cai.pipeline.lineage import LINEAGE, Lineage, own_settings, settings_of
 from cai.run.folder import RunFolder
 from cai.run.journal import digest
 from cai.run.origin import HASHED
@@ -45,7 +45,7 @@ def wanted(asked: Asked, steps: Iterable[str]) -> dict[str, dict[str, str]]:
     given = cache(lambda name: GIVEN[name](asked, prompts))
 
     def own(lineage: Lineage) -> dict[str, str]:
-        named = {name: value for name, value in settings.items() if shapes(name, lineage.settings)}
+        named = own_settings(settings, lineage.settings)
         return named | {f"{HASHED}{name}": given(name) for name in lineage.given}
 
     return {step: own(LINEAGE[step]) for step in steps if step in LINEAGE}
@@ -73,7 +73,9 @@ def _votes(asked: Asked) -> str:
     """Everybody's votes that lie in the folder, and the file that ``human.votes`` names."""
     named = asked.config.human.votes
     try:
-        kept = digest([preference_row(vote) for vote in votes_of(asked.folder)])
+        rows = [preference_row(vote) for vote in votes_of(asked.folder)]
+        # People's votes have no interval, and runs of before there were any have hashed them without.
+        kept = digest([{name: row[name] for name in row if name != "interval"} for row in rows])
     except CaiError as error:
         kept = str(error)
     return digest(kept, _files([Path(named)] if named else []))

@@ -55,6 +55,18 @@ NAMES = (
     "evaluate.limit",
     "sft.helpful_prompts",
 )
+#: Settings that came later, at the values that say what was done before there were any. At these they are not
+#: among a step's inputs, so that nothing of an earlier cai is stale by a setting that changes nothing of it.
+IMPLIED = {
+    "label.read": "auto",
+    "label.samples": "8",
+    "label.stop_early": "False",
+    "label.min_mass": "0.0",
+    "label.uncertainty_weights": "True",
+    "label.form": "pair",
+    "label.average": "probabilities",
+    "label.calibrate": "False",
+}
 #: Fields of trainings that change no weight.
 _NO_WEIGHT = ("save_steps", "save_minutes")
 
@@ -226,6 +238,15 @@ def shapes(setting: str, sections: tuple[str, ...]) -> bool:
     if setting.rsplit(".", 1)[-1] in _NO_WEIGHT or _within(setting, NAMES):
         return False
     return _within(setting, sections)
+
+
+def own_settings(settings: Mapping[str, str], sections: tuple[str, ...]) -> dict[str, str]:
+    """Those of ``settings`` that a step with these ``sections`` depends on, without the ``IMPLIED``."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if shapes(name, sections) and IMPLIED.get(name) != value
+    }
 
 
 def _within(setting: str, sections: tuple[str, ...]) -> bool:

@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from cai.config.run_config import RunConfig
-from cai.config.settings import resolve
+from cai.config.settings import flattened, resolve
 from cai.config.yamlfile import read_yaml
 from cai.pipeline.inputs import Asked, wanted
-from cai.pipeline.lineage import LINEAGE, POLICY, behind, experiment, learners
+from cai.pipeline.lineage import IMPLIED, LINEAGE, POLICY, behind, experiment, learners
 from cai.pipeline.order import steps_of
 from cai.pipeline.steps.suites import forget_suites
 from cai.run.folder import ROUNDS, RunFolder
@@ -134,11 +134,14 @@ def differences(config: RunConfig, folder: RunFolder) -> list[str]:
     if not recorded.exists() or not folder.journal.exists():
         return []
     try:
-        before = experiment(RunConfig.model_validate(read_yaml(recorded).data))
+        data = read_yaml(recorded).data
+        before = experiment(RunConfig.model_validate(data))
     except (CaiError, ValidationError):
         return []
     after = experiment(config)
-    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    # Of a setting that came later an earlier cai's folder says nothing.
+    unsaid = {name for name in IMPLIED if name not in flattened(data)}
+    names = sorted(name for name in {*before, *after} - unsaid if before.get(name) != after.get(name))
     return [f"{name} {before.get(name, 'unset')}→{after.get(name, 'unset')}" for name in names]
 
 

@@ -20,7 +20,7 @@ from cai.rewards.reward import Scored
 from cai.run.journal import digest
 from cai.run.runner import run_items
 from cai.stages.degenerate import degenerate
-from cai.stages.label import probability
+from cai.stages.label_logprobs import probability
 from cai.values.errors import ItemError
 from cai.values.types import ChoiceRequest, Message, Response
 

@@ -1,8 +1,14 @@
-"""AI labels: preference probabilities from the labeler's log-probabilities.
+"""AI labels: P(a preferred to b) under a principle that is drawn for each pair.
 
-Bai et al. 2022, §4.1: the options' normalised log-probabilities are the target, under a principle
-drawn for each pair. Lee et al. 2023, §3: both orders are asked and averaged, because a labeler favours
-a position. Nothing is parsed from text: even after a chain of thought the verdict is a log-probability.
+Bai et al. 2022, §4.1: the labeler's normalised probabilities are the target. Lee et al. 2023, §3: both
+orders are asked and averaged, because a labeler favours a position. ``label_question.py`` has what is asked
+and ``label_reading.py`` how the answer is read: by log-probabilities, or by sampled verdicts where there
+are none.
+
+Beside the average of probabilities there are three ways to meet a favoured position: the average of log-odds
+(``label.average``), in which a bias that adds to them cancels however large it is; what the labeler prefers
+between two equal contents that say nothing, taken off (``label.calibrate``; Zhao et al. 2021); and to judge
+each response alone, where there is no position (``label.form: single``).
 
 A pair with a response that says nothing (``degenerate.py``) is not asked about: a labeler must name a letter,
 and such a response would win by it. No rule makes the other one the better either: of ":" and a harmful
@@ -11,29 +17,21 @@ answer, no principle was asked. The pair is unscored, and nothing learns from it
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from cai.config.run_config import LabelConfig
 from cai.constitution.load import Constitution, Principle, draw_many
 from cai.constitution.templates import Templates
 from cai.engines.engine import Engine
-from cai.run.journal import derive_seed
 from cai.stages.degenerate import degenerate
+from cai.stages.label_question import CONTENT_FREE, Question, content_free, pair_question, single_question
+from cai.stages.label_reading import Way, read
+from cai.stages.label_uncertainty import label_interval, label_weight
 from cai.values.errors import ItemError
-from cai.values.types import (
-    ChoiceRequest,
-    Comparison,
-    CompletionRequest,
-    Conversation,
-    Judgement,
-    Message,
-    Preference,
-    Sampling,
-    Source,
-)
+from cai.values.odds import log_odds, sigmoid
+from cai.values.types import Comparison, Judgement, Preference, Reading, Source
 
-OPTIONS = ("A", "B")
 SAYS_NOTHING = "a response says nothing"  # by rule, and no failure: nobody was asked
 
 
@@ -44,6 +42,10 @@ class Labeler:
     engine: Engine
     templates: Templates
     config: LabelConfig
+    way: Way = field(default_factory=Way)
+
+    async def read(self, question: Question, seed: int) -> Reading:
+        return await read(question, self.engine, self.config, self.way, seed)
 
 
 async def label(
@@ -64,13 +66,21 @@ async def label(
         judgement, trouble = await judge(comparison, principle, labeler, seed)
         judgements.append(judgement)
         problems += trouble
-    read = [j.p for j in judgements if j.p is not None and _complete(j, labeler.config)]
-    if not read:
+    read = [j for j in judgements if _complete(j, labeler.config)]
+    values = [p for j in read if (p := j.p) is not None]
+    if not values:
         reason = problems[0].reason if problems else "no principle could be judged"
         return Preference(
             comparison, None, source, tuple(judgements), reason, "\n".join(str(p) for p in problems)
         )
-    return Preference(comparison, sum(read) / len(read), source, tuple(judgements))
+    return Preference(
+        comparison,
+        sum(values) / len(values),
+        source,
+        tuple(judgements),
+        weight=label_weight(read) if labeler.config.uncertainty_weights else 1.0,
+        interval=label_interval(read),
+    )
 
 
 def says_nothing(comparison: Comparison) -> str:
@@ -83,51 +93,85 @@ async def judge(
     comparison: Comparison, principle: Principle, labeler: Labeler, seed: int
 ) -> tuple[Judgement, list[ItemError]]:
     """One principle's verdict in each order, and what went wrong where an order is missing."""
+    config, templates = labeler.config, labeler.templates
     problems: list[ItemError] = []
 
-    async def p_first(shown: Comparison) -> float | None:
+    async def ask(question: Question, shift: float = 0.0) -> Reading:
         try:
-            return await _p_first(shown, principle, labeler, seed)
+            reading = await labeler.read(question, seed)
         except ItemError as error:
             problems.append(error)
-            return None
+            return Reading(None, unscored=error.reason)
+        if reading.unscored is not None:
+            problems.append(ItemError(reading.unscored))
+        return replace(reading, shift=shift)
 
-    a_first = await p_first(comparison)
-    b_first = await p_first(comparison.swap()) if labeler.config.both_orders else None
-    judgement = Judgement(principle.id, a_first, None if b_first is None else 1.0 - b_first)
-    return judgement, problems
+    if config.form == "single":
+        sides = (comparison.a, comparison.b)
+        alone = [await ask(single_question(comparison, side, principle, templates)) for side in sides]
+        return Judgement(principle.id, None, None, _preferred(*alone), readings=tuple(alone)), problems
+    shift = 0.0
+    if config.calibrate:
+        try:
+            shift = await _favour(comparison, principle, labeler, seed)
+        except ItemError as error:
+            return Judgement(principle.id, None, None), [error]
+    shown = (comparison, comparison.swap()) if config.both_orders else (comparison,)
+    readings = [await ask(pair_question(one, principle, templates, config), shift) for one in shown]
+    a_first, b_first = (*(_p_first(reading, config) for reading in readings), None)[:2]
+    other = None if b_first is None else 1.0 - b_first
+    average = config.average == "log_odds"
+    return Judgement(principle.id, a_first, other, log_odds=average, readings=tuple(readings)), problems
 
 
-async def _p_first(shown: Comparison, principle: Principle, labeler: Labeler, seed: int) -> float:
-    """P(the response shown as (A) is better)."""
-    config, templates = labeler.config, labeler.templates
-    shots = templates.label_shots(config.few_shot, config.chain_of_thought)
-    render = templates.label_cot if config.chain_of_thought else templates.label
-    question = Message("user", render(shown.prompt.messages, shown.a, shown.b, principle))
-    conversation: Conversation = (*shots, question)
-    answer = templates.label_answer(principle)
-    if config.chain_of_thought:
-        key = derive_seed(seed, shown.id, principle.id, shown.a)
-        request = CompletionRequest(conversation, Sampling(max_tokens=config.max_tokens), key)
-        thought = (await labeler.engine.complete(request)).text.strip()
-        answer = templates.cot_answer(thought, principle)
-    choice = await labeler.engine.choose(ChoiceRequest(conversation, OPTIONS, answer))
-    p = probability(choice.logprobs[0], choice.logprobs[1], config.temperature)
-    if config.chain_of_thought:
-        # Bai et al. 2022, §4.1: after a chain of thought the odds saturate; clamp them.
+def _p_first(reading: Reading, config: LabelConfig) -> float | None:
+    """P(the response shown first) of a reading, calibrated."""
+    p = reading.p
+    if p is not None and reading.shift:
+        p = sigmoid(log_odds(p) - reading.shift)
+    if p is not None and config.chain_of_thought and reading.votes is None:
+        # Bai et al. 2022, §4.1: after a chain of thought the odds saturate; clamp them. Sampled verdicts
+        # have a thought each, and spread by themselves.
         low, high = config.clamp
         p = min(max(p, low), high)
     return p
 
 
-def probability(first: float, second: float, temperature: float = 1.0) -> float:
-    """P(first) from two log-probabilities, normalised over the two: σ((first − second)/temperature)."""
-    odds = (second - first) / temperature
-    if odds > 700:  # exp would overflow; the probability is 0 in float64
-        return 0.0
-    return 1.0 / (1.0 + math.exp(odds))
+def _preferred(a: Reading, b: Reading) -> float | None:
+    """σ(log-odds of a − log-odds of b), where both were read."""
+    if a.p is None or b.p is None:
+        return None
+    return sigmoid(log_odds(a.p) - log_odds(b.p))
+
+
+async def _favour(comparison: Comparison, principle: Principle, labeler: Labeler, seed: int) -> float:
+    """Log-odds of the first place between contents that say nothing (Zhao et al. 2021, §5), in nats.
+
+    Raises:
+        ItemError: what the labeler says of one of them cannot be read.
+    """
+    questions = content_free(comparison, principle, labeler.templates, labeler.config)
+    found = [await labeler.read(question, seed) for question in questions]
+    values = [reading.p for reading in found if reading.p is not None]
+    if len(values) < len(found):
+        reason = next(reading.unscored for reading in found if reading.p is None)
+        raise ItemError("the labeler's favourite place cannot be read", reason or "")
+    return log_odds(fmean(values))
+
+
+def most_requests(config: LabelConfig) -> int:
+    """Requests that one principle's verdict on a pair takes at most, of a labeler with log-probabilities.
+
+    Where verdicts are sampled (``label.read``), each of them is one.
+    """
+    questions = 2 if config.both_orders or config.form == "single" else 1
+    questions += len(CONTENT_FREE) if config.calibrate else 0
+    sampled = config.samples if config.read == "samples" else 1
+    return questions * sampled * (2 if config.chain_of_thought else 1)
 
 
 def _complete(judgement: Judgement, config: LabelConfig) -> bool:
+    if config.form == "single":
+        return judgement.p_single is not None
     orders = (judgement.p_a_first, judgement.p_b_first)[: 2 if config.both_orders else 1]
     return all(p is not None for p in orders)

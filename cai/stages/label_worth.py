@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cai.statistics.clusters import clustered_proportion
+from cai.statistics.clusters import clustered_mean, clustered_proportion
 from cai.values.types import Preference, Score
 
 PREFIX = "label/"
 NEAR = 0.05
+FLIPPING = 0.25  # share of judgements from which the whole interval recommends another form
 WORTH = ("flipped", "near_tie", "agreement")
 COIN = 0.5
 
@@ -44,8 +45,42 @@ def label_worth(labels: Sequence[Preference]) -> dict[str, Score]:
         "near_tie": clustered_proportion([near for near, _ in scored], [prompt for _, prompt in scored]),
         "judged_twice": _exact(len(judged)),
         "scored": _exact(len(scored)),
+        **_kinds(labels),
     }
     return {name: score for name, score in found.items() if score is not None}
+
+
+def _kinds(labels: Sequence[Preference]) -> dict[str, Score]:
+    """What the labels were read from: ``by_logprobs`` and ``by_samples``, which count the scored ones.
+
+    ``mass``: of the options, over readings from log-probabilities. ``verdicts``, ``ties`` and ``abstained``
+    count sampled replies; ``bounded`` counts readings of an option outside a server's list. Nothing of labels
+    without readings.
+    """
+    scored = [label for label in labels if label.p is not None and any(j.readings for j in label.judgements)]
+    sampled = [label for label in scored if label.interval is not None]
+    readings = [
+        (reading, label.comparison.prompt.id)
+        for label in labels
+        for judgement in label.judgements
+        for reading in judgement.readings
+        if reading is not None
+    ]
+    if not readings:
+        return {}
+    votes = [reading.votes for reading, _ in readings if reading.votes is not None]
+    masses = [(r.mass, prompt) for r, prompt in readings if r.mass is not None and r.votes is None]
+    found = {"by_logprobs": _exact(len(scored) - len(sampled)), "by_samples": _exact(len(sampled))}
+    mass = clustered_mean([value for value, _ in masses], [prompt for _, prompt in masses], low=0.0, high=1.0)
+    if mass is not None:
+        found["mass"] = mass
+    if bounded := sum(reading.bounded for reading, _ in readings):
+        found["bounded"] = _exact(bounded)
+    if votes:
+        found["verdicts"] = _exact(sum(vote.usable for vote in votes))
+        found["ties"] = _exact(sum(vote.ties for vote in votes))
+        found["abstained"] = _exact(sum(vote.abstained for vote in votes))
+    return found
 
 
 def told(metrics: Mapping[str, Score]) -> str | None:
@@ -62,7 +97,30 @@ def told(metrics: Mapping[str, Score]) -> str | None:
             )
     if (share := metrics.get(f"{PREFIX}agreement")) is not None:
         parts.append(f"labels take people's side in {_shown(share)}")
+    if (sampled := metrics.get(f"{PREFIX}by_samples")) is not None and sampled.value:
+        verdicts, abstained = (metrics.get(PREFIX + name) for name in ("verdicts", "abstained"))
+        if verdicts is not None and abstained is not None:
+            parts.append(
+                f"{sampled.value:,.0f} labels are of {verdicts.value:,.0f} sampled verdicts, "
+                f"{abstained.value:,.0f} replies abstained"
+            )
     return "; ".join(parts) if parts else None
+
+
+def advice(metrics: Mapping[str, Score]) -> str | None:
+    """What to do about judgements that change with the order of showing; None where few do."""
+    flipped, judged = (metrics.get(PREFIX + name) for name in ("flipped", "judged_twice"))
+    if flipped is None or judged is None or flipped.low < FLIPPING:
+        return None
+    return position_advice(round(flipped.value * judged.value), round(judged.value))
+
+
+def position_advice(flips: int, judged: int) -> str:
+    return (
+        f"{flips:,} of {judged:,} judgements change with the order: label.form=single has no order; "
+        "label.average=log_odds keeps what a favoured place presses out of a mean of probabilities; "
+        "label.calibrate=true takes the place off. Only people's votes say which is right more often"
+    )
 
 
 def doubts(metrics: Mapping[str, Score]) -> list[str]:

@@ -60,8 +60,8 @@ class Sampling:
 class CompletionRequest:
     """Sample the assistant's next turn of ``messages``, which starts with ``prefill``.
 
-    ``seed`` makes the draw reproducible where the backend can (see each engine). ``options``: the answer is to
-    be one of these. An engine that can constrains it; whoever asks reads strictly all the same.
+    ``seed`` makes the draw reproducible where the backend can (see each engine). ``options``: the answer is
+    to be one of these. An engine that can constrains it; whoever asks reads strictly all the same.
     """
 
     messages: Conversation
@@ -206,10 +206,10 @@ class Votes:
 class Reading:
     """What a labeler's answer to one question says: P(the first option), and what it was read from.
 
-    ``mass`` is the probability that both options held together, or the share of sampled replies that named one;
-    None where nothing was read. ``bounded``: an option was outside the server's list, and ``p`` is the bound
-    that is nearest to 1/2. ``votes``: of sampled verdicts. ``shift``: log-odds that calibration takes off ``p``,
-    in nats. ``p`` is None where it is ``unscored``, which says why.
+    ``mass`` is the probability that both options held together, or the share of sampled replies that named
+    one; None where nothing was read. ``bounded``: an option was outside the server's list, and ``p`` is the
+    bound that is nearest to 1/2. ``votes``: of sampled verdicts. ``shift``: log-odds that calibration takes
+    off ``p``, in nats. ``p`` is None where it is ``unscored``, which says why.
     """
 
     p: float | None
@@ -227,8 +227,8 @@ class Judgement:
     ``p_a_first`` was read with ``a`` shown as option (A), ``p_b_first`` with ``b`` shown as (A);
     both are probabilities of **a**. A value is None where that order was not asked or was
     unreadable. ``p_single``: likewise, of each response judged by itself, which has no order.
-    ``log_odds``: the orders are averaged as such. ``readings``: what the two values were read from, ``a`` first
-    and ``b`` first, or ``a`` alone and ``b`` alone; () where nobody kept it.
+    ``log_odds``: the orders are averaged as such. ``readings``: what the two values were read from, ``a``
+    first and ``b`` first, or ``a`` alone and ``b`` alone; () where nobody kept it.
     """
 
     principle_id: str
@@ -279,7 +279,8 @@ class Preference:
     """P(a preferred to b) with the figures behind it. A tie is 0.5.
 
     ``p is None`` means *unscored*: ``unscored`` then says why and ``raw`` keeps the reply.
-    ``weight`` scales the pair's part in a training loss. ``interval``: of P, where sampled verdicts leave it open.
+    ``weight`` scales the pair's part in a training loss. ``interval``: of P, where sampled verdicts leave
+    it open.
     """
 
     comparison: Comparison

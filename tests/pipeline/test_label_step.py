@@ -62,12 +62,20 @@ def by_content(request: ChoiceRequest) -> list[float]:
 
 async def test_two_of_two_flips_are_said_by_the_step_itself(tmp_path: Path) -> None:
     folder, said = await labeled(tmp_path, [pair(0), pair(1)], by_position)
-    assert len(said) == 1
+    assert len(said) == 2  # the doubt, and what to do about it
     assert "2 of 2 judgements flip with the order of showing, 1.000" in said[0]
     assert "2 of 2 labels lie within 0.05 of a tie" in said[0]
     metrics = folder.read_metrics()
     assert metrics["label/flipped"].value == 1.0 and metrics["label/judged_twice"].value == 2
     assert (metrics["label/order_flips"].value, metrics["label/scored"].value) == (2, 2)
+
+
+async def test_many_flips_are_told_with_what_to_do_about_them(tmp_path: Path) -> None:
+    folder, said = await labeled(tmp_path, [pair(n) for n in range(30)], by_position)
+    assert "30 of 30 judgements change with the order: label.form=single has no order" in said[1]
+    metrics = folder.read_metrics()
+    assert (metrics["label/by_logprobs"].value, metrics["label/by_samples"].value) == (30, 0)
+    assert metrics["label/mass"].value == pytest.approx(1.0)
 
 
 async def test_good_labels_are_not_doubted_aloud(tmp_path: Path) -> None:

@@ -19,11 +19,13 @@ from cai.values.types import (
     Outcome,
     Preference,
     Prompt,
+    Reading,
     Response,
     Round,
     Score,
     Source,
     Transcript,
+    Votes,
 )
 
 PROMPT = Prompt("p/1", (Message("system", "s"), Message("user", "😀 مرحبا\n{{x}}")), ("theme:a", "b"))
@@ -46,6 +48,18 @@ PREFERENCES = [
     Preference(PAIR, 0.3, Source("ai", "m"), (Judgement("kind", 0.2, 0.4), Judgement("calm", 0.3, None))),
     Preference(PAIR, None, Source("human", "ann"), (), "unreadable", "raw reply"),
     Preference(PAIR, 0.5, Source("ai", "m"), weight=0.25),
+    Preference(
+        PAIR,
+        0.7,
+        Source("ai", "m"),
+        (
+            Judgement(
+                "kind", 0.6, 0.8, None, True, (Reading(0.6, 0.9, True), Reading(None, 0.1, unscored="?"))
+            ),
+            Judgement("calm", None, None, 0.7, readings=(Reading(0.6, 1.0, votes=Votes(3, 1, 2, 0)), None)),
+        ),
+        interval=(0.4, 0.9),
+    ),
 ]
 
 
@@ -77,7 +91,7 @@ def test_tables_give_back_the_values(values, row, back, tmp_path: Path) -> None:
 
 
 def test_chosen_is_the_preferred_one_and_an_unscored_pair_has_none() -> None:
-    against, unscored, tie = map(tables.preference_row, PREFERENCES)
+    against, unscored, tie = map(tables.preference_row, PREFERENCES[:3])
     assert against["chosen"][0]["content"] == "b"
     assert against["p_chosen"] == 0.7
     assert unscored["chosen"] is unscored["rejected"] is unscored["p_chosen"] is None

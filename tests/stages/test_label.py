@@ -10,7 +10,8 @@ from cai.config.run_config import LabelConfig
 from cai.constitution.load import Constitution, Principle
 from cai.constitution.templates import Templates
 from cai.engines.scripted import ScriptedEngine
-from cai.stages.label import SAYS_NOTHING, Labeler, label, probability
+from cai.stages.label import SAYS_NOTHING, Labeler, label
+from cai.stages.label_logprobs import probability
 from cai.values.errors import ItemError
 from cai.values.types import (
     ChoiceRequest,

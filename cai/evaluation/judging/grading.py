@@ -11,7 +11,7 @@ from cai.constitution.templates import Templates
 from cai.data.tables import Row
 from cai.engines.engine import Engine
 from cai.evaluation.bench import Bench, of_model
-from cai.stages.label import probability
+from cai.stages.label_logprobs import probability
 from cai.values.errors import ItemError
 from cai.values.types import ChoiceRequest, Conversation, Failure, Message, Prompt, Response, as_messages
 

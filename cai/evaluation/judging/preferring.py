@@ -102,7 +102,8 @@ async def _labelled(
             raise ItemError(preference.unscored or "no verdict", preference.raw or "")
         shown = [(j.p_a_first, j.p_b_first) for j in preference.judgements]
         read = [(a, b) for a, b in shown if a is not None and b is not None]
-        return Verdict(pair, log_odds(preference.p), (fmean(a for a, _ in read), fmean(b for _, b in read)))
+        orders = (fmean(a for a, _ in read), fmean(b for _, b in read)) if read else ()
+        return Verdict(pair, log_odds(preference.p), orders)
 
     items = [(pair.comparison.id, pair) for pair in pairs]
     return await bench.each(f"{contestant.name} labels", engine, items, work)

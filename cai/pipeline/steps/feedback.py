@@ -14,7 +14,7 @@ from cai.pipeline.steps.step import Run, ask_all, record_counts, require
 from cai.pocket.familiar import strangeness
 from cai.stages.generate import generate, pair
 from cai.stages.label import SAYS_NOTHING, Labeler, label
-from cai.stages.label_worth import PREFIX, doubts, label_worth, told
+from cai.stages.label_worth import PREFIX, advice, doubts, label_worth, told
 from cai.stages.revise import Critic, revise
 from cai.stages.select import demonstrations, outcome_counts, with_helpful
 from cai.values.errors import CaiError
@@ -134,6 +134,8 @@ async def step_label(run: Run) -> None:
         raise CaiError(f"label: no pair could be scored; the first reason: {first}")
     if found := doubts(scores):
         run.progress.say(f"label: {told(scores)}; {'; '.join(found)}")
+    if (advised := advice(scores)) is not None:
+        run.progress.say(f"label: {advised}")
 
 
 def _quoted(failures: Iterable[Failure], prompts: Iterable[Prompt]) -> list[Failure]:

@@ -13,7 +13,7 @@ from cai.data.chosen import value
 from cai.data.turns import conversation
 from cai.human.exchange.fields import Row, has, items, optional, probability, table, text, texts, weight
 from cai.human.exchange.format import Format, one
-from cai.human.exchange.formats.trl import judgement, source
+from cai.human.exchange.formats.trl import interval, judgement, source
 from cai.human.pairs import Options
 from cai.values.errors import ItemError
 from cai.values.types import Comparison, Preference, Prompt
@@ -36,6 +36,7 @@ def read(row: Row, options: Options) -> Iterator[Preference]:
         unscored,
         optional(row, "raw"),
         weight(row),
+        interval(row),
     )
 
 

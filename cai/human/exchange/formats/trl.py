@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cai.data.chosen import chosen_rejected, spread
+from cai.data.tables import judgement_row
 from cai.data.turns import shown
 from cai.human.exchange.fields import Row, has, items, optional, probability, table, text, texts, weight
 from cai.human.exchange.format import Format, Read, one, winner_first
@@ -34,7 +35,9 @@ from cai.values.types import (
     Judgement,
     Preference,
     Prompt,
+    Reading,
     Source,
+    Votes,
     as_messages,
 )
 
@@ -110,7 +113,39 @@ def judgement(found: Any) -> Judgement:
         order: None if found.get(order) is None else probability(found, order)
         for order in ("p_a_first", "p_b_first")
     }
-    return Judgement(found["principle_id"], **read)
+    return Judgement(
+        found["principle_id"],
+        **read,
+        p_single=None if found.get("p_single") is None else probability(found, "p_single"),
+        log_odds=found.get("log_odds") is True,
+        readings=tuple(map(_reading, items(found, "readings"))) if found.get("readings") else (),
+    )
+
+
+def _reading(found: Any) -> Reading | None:
+    if found is None:
+        return None
+    try:
+        votes = found["votes"]
+        reading = Reading(**{**found, "votes": None if votes is None else Votes(**votes)})
+        probabilities = [p for p in (reading.p, reading.mass) if p is not None]
+        if all(0.0 <= p <= 1.0 + 1e-6 for p in probabilities):
+            return reading
+    except (KeyError, TypeError):
+        pass
+    raise ItemError("not a reading of a label", shown(found))
+
+
+def interval(row: Row) -> tuple[float, float] | None:
+    """The interval of a sampled label, in the form of cai's own rows."""
+    found = row.get("interval")
+    if found in (None, "", []):
+        return None
+    ends = dict(zip(("its low end", "its high end"), items(row, "interval"), strict=False))
+    if len(ends) != 2:
+        raise ItemError("not an interval", shown(found))
+    low, high = (probability(ends, name) for name in ends)
+    return low, high
 
 
 def source(found: Row) -> Source:
@@ -136,10 +171,7 @@ def write(votes: Sequence[Preference]) -> dict[str, Any]:
         "p_a": said.p,
         "tags": list(comparison.prompt.tags),
         "source": {"kind": vote.source.kind, "name": vote.source.name},
-        "judgements": [
-            {"principle_id": j.principle_id, "p_a_first": j.p_a_first, "p_b_first": j.p_b_first}
-            for j in said.judgements
-        ],
+        "judgements": [judgement_row(judgement) for judgement in said.judgements],
         "raw": vote.raw,
         "weight": vote.weight,
     }
