@@ -1,4 +1,4 @@
-"""How far log-probabilities in half precision are from those in float32: what ``drift.py`` blames on rounding.
+"""How far log-probabilities in half precision are from those in float32: the rounding of ``drift.py``.
 
     python -m benchmarks.number_formats              # the pocket model, SmolLM2 and some tiny families
     python -m benchmarks.number_formats llama mamba  # tiny families (tests/engines/tiny_families.py)

@@ -110,6 +110,10 @@ def settle(model: Any, tokenizer: Any, name: str) -> list[str]:
         TrainingError: they hold what cannot be mended.
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    for config in (plain.config, plain.config.get_text_config()):
+        # TRL turns it on for its auxiliary loss; a checkpoint that says so cannot be run in padded batches.
+        if getattr(config, "output_router_logits", False):
+            config.output_router_logits = False
     generation = getattr(plain, "generation_config", None)
     if generation is None:  # a reward model writes nothing
         return []

@@ -35,7 +35,7 @@ WINDOWED = {"sliding_window": WINDOW}
 NARROW = {"head_dim": 8}
 MIXED = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], **WINDOWED}
 TWICE_MIXED = {"layer_types": ["sliding_attention", "full_attention"] * 2, "num_hidden_layers": 4, **WINDOWED}
-BY_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 421}
+BY_LAYER = {"hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": None}
 INDEXED = {"index_n_heads": 16, "index_head_dim": 16, "index_topk": 24}
 DELTA = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
          "linear_num_value_heads": 4, **NARROW,
@@ -244,6 +244,9 @@ def config_of(name: str, width: int = 1) -> Any:
 
     model_type, own = FAMILIES[name]
     own = widened(own, width)
+    for part in (own, own.get("text_config", {})):
+        if "vocab_size_per_layer_input" in part:
+            part["vocab_size_per_layer_input"] = len(tokenizer())
     ids = {
         "vocab_size": len(tokenizer()),
         "bos_token_id": tokenizer().bos_token_id,

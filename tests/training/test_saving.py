@@ -21,6 +21,7 @@ from training_rows import examples, pairs, prompt
 
 from cai.chat.encoding import end_ids
 from cai.chat.tokenizer_files import load_tokenizer
+from cai.config.run_config import ModelConfig
 from cai.config.train_config import (
     DPOConfig,
     GroupConfig,
@@ -29,6 +30,7 @@ from cai.config.train_config import (
     RewardModelConfig,
     SFTConfig,
 )
+from cai.engines.backend import open_engine
 from cai.engines.model_files import stop_token_ids
 from cai.rewards.reward import Scored
 from cai.training.checkpoint import Workspace
@@ -127,6 +129,19 @@ def test_every_family_can_be_saved_with_two_ends(name: str, tmp_path: Path) -> N
     assert ends <= set(generation.eos_token_id)
     for part in (config, config.get_text_config()):
         assert getattr(part, "eos_token_id", generation.eos_token_id) == generation.eos_token_id
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe"])
+async def test_a_trained_mixture_of_experts_runs_in_batches(name: str, tmp_path: Path) -> None:
+    """TRL turns its auxiliary loss on in the configuration, and such a model fails in padded batches."""
+    base = tiny_families.save(name, tmp_path / "base")
+    out = train_sft(base, examples(), SFTConfig(**BATCH), tmp_path / "out", 3).path
+    assert json.loads((out / "config.json").read_text()).get("output_router_logits") in (False, None)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "output_router_logits": True}))
+    for folder in (out, base):  # and a base model that says so
+        engine = await open_engine(ModelConfig(name=str(folder), engine="transformers", dtype="float32"))
+        await engine.close()
 
 
 def test_whatever_else_cannot_be_saved_is_an_error_before_the_first_update(

@@ -226,7 +226,9 @@ class CausalModel:
 
     def _logits(self, ids: Tensor, cache: Any, keep: int, **more: Tensor) -> Tensor:
         """Logits (B, K, V) of the last ``keep`` positions of ids (B, T) after what ``cache`` holds."""
-        given: dict[str, Any] = {"logits_to_keep": keep, "use_cache": cache is not None, **more}
+        given: dict[str, Any] = {
+            "logits_to_keep": keep, "use_cache": cache is not None, "output_router_logits": False, **more
+        }  # fmt: skip
         if self._cache_name is not None:
             given[self._cache_name] = cache
         known = {name: value for name, value in given.items() if name in self._takes}

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from cai.config.train_config import PPOConfig
 from cai.training.device import Device, settings, use_fast_attention
+from cai.training.updates import loop
+from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Batch
 from cai.training.updates.loop import load_language_model, loading
 from cai.training.updates.losses import token_logprobs
@@ -171,6 +173,8 @@ def load_actors(
         return model
 
     policy = load()
+    adapter = loop.adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0)
+    require_adaptable(policy, adapter, policy_path)
     ready(policy)
     device = settings(config, sum(weight.numel() for weight in policy.parameters()))
     quick(policy)
@@ -178,7 +182,7 @@ def load_actors(
         policy.gradient_checkpointing_enable({"use_reentrant": False})
     shared = config.critic == "shared"
     if config.lora is not None:
-        return _with_adapters(policy, config, device, seed)
+        return _with_adapters(policy, adapter, config, device, seed)
     if shared:
         head = _fresh_head(policy, seed)
         return Actors(policy, quick(load()), None, head, device, shared=True).to(device.kind)
@@ -188,19 +192,10 @@ def load_actors(
     return Actors(policy, quick(load()), quick(critic), head, device, shared=False).to(device.kind)
 
 
-def _with_adapters(policy: Any, config: PPOConfig, device: Device, seed: int) -> Actors:
-    from peft import LoraConfig as PeftLoraConfig
+def _with_adapters(policy: Any, adapter: Any, config: PPOConfig, device: Device, seed: int) -> Actors:
     from peft import get_peft_model
 
-    lora, shared = config.lora, config.critic == "shared"
-    assert lora is not None
-    adapter = PeftLoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=0.0,
-        target_modules=lora.target_modules,
-    )
+    shared = config.critic == "shared"
     head = _fresh_head(policy, seed)
     if device.kind == "cuda":
         policy = policy.to(device.dtype)

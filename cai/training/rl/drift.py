@@ -5,8 +5,8 @@ the step's own responses again. Where a sampler loads new weights wrongly, as vL
 experts, nothing else would say so: the responses are another policy's, and the training learns from them.
 
 The bound is that of the coarser number format of the two. In half precision it is an estimate from CPUs: six
-times the largest mean over four responses that ``python -m benchmarks.number_formats`` found between a trainer
-and a sampler (0.050 in bfloat16, 0.006 in float16, both with SmolLM2-135M; docs/lab-notes.md, 2026-11-28).
+times the largest mean over four responses that ``benchmarks/number_formats.py`` found between a trainer and
+a sampler (0.050 in bfloat16, 0.006 in float16, both with SmolLM2-135M; docs/lab-notes.md, 2026-11-28).
 GPUs round otherwise and deeper models more. In float32 hand-overs were measured at 4e-4 nats per token or
 less. Wrong ones were measured at 1.0 to 1.4 (experts) and at 0.10 (a small model's stale output layer), which
 bfloat16 would hide.

@@ -128,10 +128,15 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     from cai.training.device import settings, use_fast_attention
     from cai.training.rl.online_trainers import TRAINERS, Run
     from cai.training.saving import prove
+    from cai.training.updates.adapters import require_adaptable
+    from cai.training.updates.borders import announce_border
     from cai.training.updates.loop import adapter, load_language_model, load_tokenizer
 
     config = job.config
     model = load_language_model(job.policy)
+    peft_config = adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0)
+    require_adaptable(model, peft_config, job.policy)
+    announce_border(model.config, [len(task.ids) for task in tasks], watch.say, config.max_tokens)
     device = settings(config, sum(weight.numel() for weight in model.parameters()))
     if config.lora is not None and device.kind == "cuda":
         model = model.to(device.dtype)
@@ -149,7 +154,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
         args=arguments(output_dir=str(workspace.partial), **_arguments(job, device)),
         train_dataset=datasets.Dataset.from_dict({"prompt": [str(task) for step in picked for task in step]}),
         processing_class=tokenizer,  # its own: TRL gives it a padding token
-        peft_config=adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0),
+        peft_config=peft_config,
     )
 
 

@@ -48,6 +48,7 @@ from cai.training.rl.ppo_state import load_state, rl_key, save_state
 from cai.training.rl.rollouts import HALF_WRITTEN, Rollout, Score, Task
 from cai.training.save_clock import SaveClock
 from cai.training.saving import prove, save
+from cai.training.updates.borders import announce_border
 from cai.training.updates.loop import load_tokenizer, stored_dtype
 from cai.values.errors import TrainingError
 from cai.values.types import Failure, Prompt
@@ -120,7 +121,9 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
             f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
             "share equally; choose a multiple."
         )
-    longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
+    lengths = [len(task.ids) for task in tasks]
+    announce_border(learner.actors.policy.config, lengths, watch.say, job.config.max_tokens)
+    longest = max(lengths) + job.config.max_tokens
     with stop_requests(watch.should_stop) as stop:
         sampler = open_sampler(
             job.config.sampler, Path(job.policy), learner.actors.policy, longest, learner.processes.count

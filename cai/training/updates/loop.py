@@ -24,7 +24,9 @@ from cai.training.examples import Encoded
 from cai.training.interrupt import stop_requests
 from cai.training.result import TrainingStopped, TrainResult, Watch
 from cai.training.saving import prove, require_generation_config, save
+from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Updates
+from cai.training.updates.borders import announce_border
 from cai.training.updates.method import Method, Training
 from cai.training.updates.schedule import Schedule
 from cai.values.errors import TrainingError
@@ -101,6 +103,9 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
     encoded = method.encode(tokenizer, training.items, config)
     lengths = [row.length for row in encoded.rows]
     base = _load_base(training, method, tokenizer, max(lengths))
+    peft_config = adapter(config.lora, **method.lora)
+    require_adaptable(base.model, peft_config, training.model)
+    announce_border(base.model.config, lengths, watch.say)
     prove(base.model, tokenizer, training.model, workspace, watch.say)
     # A forward pass costs something beside its tokens, which the sequences of a row share.
     schedule = Schedule(lengths, config, training.seed, base.device.overhead / method.sequences)
@@ -116,7 +121,7 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
             args=method.arguments(output_dir=str(workspace.partial), **arguments),
             train_dataset=rows,
             processing_class=tokenizer,
-            peft_config=adapter(config.lora, **method.lora),
+            peft_config=peft_config,
         )
         if config.lora is not None:
             prove(trainer.model, tokenizer, training.model, workspace, watch.say)
