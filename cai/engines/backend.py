@@ -22,6 +22,7 @@ from cai.engines.model_files import (
     resolve_dtype,
     weight_files,
 )
+from cai.engines.purse import Purse
 from cai.values.errors import EngineError, UsageError
 
 Backend = Literal["transformers", "vllm", "openai"]
@@ -112,11 +113,12 @@ def base_url(config: ModelConfig) -> str:
     return url.rstrip("/")
 
 
-async def open_engine(config: ModelConfig) -> Engine:
-    """Load the model of ``config`` and return the engine that answers for it.
+async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine:
+    """Load the model of ``config`` and return the engine that answers for it; ``purse`` pays a server.
 
     Raises:
-        UsageError: no such model, or its engine is not installed.
+        UsageError: no such model, or its engine is not installed; the budget is in dollars, and the model's
+            price is not known.
         EngineError: the model cannot be loaded.
     """
     kind = backend(config)
@@ -124,7 +126,9 @@ async def open_engine(config: ModelConfig) -> Engine:
     if kind == "openai":
         from cai.engines.server.openai import OpenAIEngine
 
-        return OpenAIEngine(config, base_url(config), identity)
+        url = base_url(config)
+        account = purse.account(config, url) if purse is not None else None
+        return OpenAIEngine(config, url, identity, account=account)
     folder = model_path(config)
     try:
         if kind == "vllm":

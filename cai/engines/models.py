@@ -10,6 +10,7 @@ from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines.backend import backend, concurrency, fingerprint, former_fingerprint, open_engine
 from cai.engines.engine import Engine
 from cai.engines.journaled import JournaledEngine
+from cai.engines.purse import Purse
 from cai.run.folder import RunFolder
 from cai.run.journal import Journal
 
@@ -42,8 +43,9 @@ def trained(config: RunConfig, folder: RunFolder, checkpoint: str) -> ModelConfi
 class Models:
     """Journaled engines by configuration."""
 
-    def __init__(self, journal: Journal):
+    def __init__(self, journal: Journal, purse: Purse | None = None):
         self._journal = journal
+        self._purse = purse
         self._engines: dict[ModelConfig, JournaledEngine] = {}
         self._open: JournaledEngine | None = None
 
@@ -86,7 +88,7 @@ class Models:
 
     async def _opened(self, config: ModelConfig) -> Engine:
         """Raises EngineError where a server has another model under the name than this journal knows."""
-        made = await open_engine(config)
+        made = await open_engine(config, self._purse)
         if backend(config) == "openai":
             from cai.engines.server.announced import require_same_model
             from cai.engines.server.openai import OpenAIEngine

@@ -10,7 +10,7 @@ import re
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,12 +26,14 @@ from cai.data.reading import read_rows
 from cai.engines import models
 from cai.engines.backend import backend, model_path
 from cai.engines.models import Models
+from cai.engines.purse import Purse
 from cai.pipeline import staleness
 from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.order import STEPS
 from cai.pipeline.steps.step import Run
 from cai.pipeline.steps.suites import check_suites
 from cai.rewards.terms import check_sources
+from cai.run import spending
 from cai.run.folder import RunFolder, point_latest
 from cai.run.journal import Journal, asking_for, digest
 from cai.run.mending import mend
@@ -101,9 +103,15 @@ def execute(  # noqa: PLR0917
             point_latest(folder.path)
         with closing(Journal(folder.journal, progress.say if first else None)) as journal:
             told = progress if first else Silent()
-            run = Run(config, folder, constitution, templates, Models(journal), told, earlier, first)
+            purse = Purse(config.budget, journal, _spent_before(earlier))
+            run = Run(config, folder, constitution, templates, Models(journal, purse), told, earlier, first)
             asyncio.run(_walk(run, walked))
     return folder
+
+
+def _spent_before(earlier: Sequence[RunFolder]) -> spending.Spent:
+    """By the rounds before this one, whose budget is the same."""
+    return spending.total(spent for one in earlier for spent in spending.read(one.journal).values())
 
 
 def _constitution_of(config: RunConfig, folder: RunFolder, progress: Progress) -> str:

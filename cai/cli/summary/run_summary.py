@@ -14,6 +14,7 @@ from cai.cli.summary.suite_summary import tables
 from cai.pipeline.launch import versions
 from cai.pipeline.lineage import own_failures
 from cai.pipeline.steps.evaluate import proof
+from cai.run import spending
 from cai.run.folder import ROUNDS, RunFolder
 from cai.run.origin import read_origins
 from cai.stages import label_worth
@@ -42,6 +43,7 @@ def show(folder: RunFolder) -> None:
         tables(folder),
         _tripped(folder),
         _repeated(metrics),
+        _spent(folder),
         failures(folder),
     )
     for line in (line for lines in told for line in lines):
@@ -171,6 +173,15 @@ def _cell(score: Score | None) -> str:
 def _repeated(metrics: dict[str, Score]) -> list[str]:
     n = int(metrics["prompts/duplicates"].value) if "prompts/duplicates" in metrics else 0
     return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
+
+
+def _spent(folder: RunFolder) -> list[str]:
+    """What models on servers were asked and paid for, in all rounds together."""
+    found: dict[str, spending.Spent] = {}
+    for each in folder.rounds():
+        for name, spent in spending.read(each.journal).items():
+            found[name] = spending.total([found.get(name, spending.Spent()), spent])
+    return ["", "models on servers", *spending.told(found)] if found else []
 
 
 def failures(folder: RunFolder, steps: Sequence[str] | None = None) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
+from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Patience
 from cai.engines.server.parameters import Dialect
 from cai.engines.server.probe import (
@@ -62,12 +63,13 @@ class OpenAIEngine:
         base_url: str,
         fingerprint: str,
         patience: Patience | None = None,
+        account: Account | None = None,
     ) -> None:
         self.name = config.name
         self.fingerprint = fingerprint
         self._config = config
         self._client = JsonClient(config, base_url, patience)
-        self._speaker = Speaker(config, self._client)
+        self._speaker = Speaker(config, self._client, account)
         # What the server turned out to do; None until a probe has shown it.
         self._prefill: Prefill | None = None
         self._constraint: str | None = None

@@ -23,6 +23,7 @@ CUT_OFF = frozenset({"length", "max_tokens", "model_length", "model_context_wind
 WITHHELD = frozenset(
     {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "refusal"}
 )
+CHARACTERS = 4  # of a token, about
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields of a message; the names of parts as well
 # JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -157,3 +158,16 @@ def _counts(usage: Any) -> tuple[int, int, int]:
 
 def _whole(text: str) -> str:
     return _HALF_A_PAIR.sub("\ufffd", text)
+
+
+def tokens_used(answer: Payload, sent: Payload) -> tuple[int, int]:
+    """Tokens read and written, as the server counts them; where it does not, about as many as there were."""
+    usage = answer.get("usage")
+    counts = usage if isinstance(usage, Mapping) else {}
+    found = (counts.get("prompt_tokens"), counts.get("completion_tokens"))
+    texts = (str(sent.get("messages", "")), str(answer.get("choices", "")))
+    read, written = (
+        count if isinstance(count, int) and count >= 0 else len(text) // CHARACTERS
+        for count, text in zip(found, texts, strict=True)
+    )
+    return read, written

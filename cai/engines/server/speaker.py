@@ -9,8 +9,10 @@ import asyncio
 import logging
 
 from cai.config.run_config import ModelConfig
+from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Refused
 from cai.engines.server.parameters import Dialect, Payload, changes, learned, refusal_of
+from cai.engines.server.reply import tokens_used
 from cai.values.errors import EngineError, ItemError, NoLogprobsError
 
 # Warnings reach standard error where nobody has set up logging, also through a progress bar.
@@ -20,11 +22,12 @@ _LOG = logging.getLogger("cai.engines.server")
 class Speaker:
     """A server's /chat/completions for one model."""
 
-    def __init__(self, config: ModelConfig, client: JsonClient) -> None:
+    def __init__(self, config: ModelConfig, client: JsonClient, account: Account | None = None) -> None:
         self.name = config.name
         self.dialect = Dialect()
         self._extra = config.extra_body
         self._client = client
+        self._account = account
         # Kinds of requests that the server has taken: of each, one goes first, and the others after it.
         self._taken: set[frozenset[str]] = set()
         self._first = asyncio.Lock()
@@ -56,7 +59,7 @@ class Speaker:
                 raise self.no_logprobs(dialect.why)
             sent = {"model": self.name, **_merged(dialect.spoken(payload), self._extra)}
             try:
-                return await self._client.post("/chat/completions", sent)
+                return await self._paid(sent)
             except Refused as refusal:
                 if self.dialect != dialect:
                     continue  # another request has learned meanwhile
@@ -64,6 +67,15 @@ class Speaker:
                 for meaning in changes(dialect, after, payload):
                     self.tell(meaning)
                 self.dialect = after
+
+    async def _paid(self, sent: Payload) -> Payload:
+        """Post once the budget allows it, and book what the server says that it used."""
+        if self._account is None:
+            return await self._client.post("/chat/completions", sent)
+        async with self._account.request() as book:
+            answer = await self._client.post("/chat/completions", sent)
+            book(*tokens_used(answer, sent))
+            return answer
 
     def _lesson(self, refused: Refused, sent: Payload) -> Dialect:
         """The dialect after a refusal; raises where it is no matter of the dialect."""

@@ -36,7 +36,8 @@ class Patience:
 
     def pause(self, failures: int) -> float:
         """Seconds to wait after failure number ``failures`` (from 0) where the server names none."""
-        return min(self.first_pause * 2 ** min(failures, 30) * random.uniform(0.5, 1.5), self.longest_pause)
+        doubled = self.first_pause * 2.0 ** min(failures, 30)
+        return min(doubled * random.uniform(0.5, 1.5), self.longest_pause)
 
 
 class Turn(NamedTuple):
