@@ -400,14 +400,22 @@ def main() -> None:
             if not names:
                 with RECORDS.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(known[name], ensure_ascii=False) + "\n")
-    text = table([known[name] for name in tiny_families.FAMILIES if name in known])
+                write(known)
     if names:
-        print(text)
-        return
+        print(table(list(known.values())))
+    elif RECORDS.exists():
+        RECORDS.unlink()
+
+
+def write(known: dict[str, dict[str, str]]) -> None:
+    """The page, with what is measured so far."""
     page = PAGE.read_text(encoding="utf-8")
     head, foot = page.split(BEGIN)[0], page.split(END)[1]
+    text = table([known[name] for name in tiny_families.FAMILIES if name in known])
+    left = [name for name in tiny_families.FAMILIES if name not in known]
+    if left:
+        text += f"\n\nNot measured yet ({len(left)}): {', '.join(left)}."
     PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{foot}", encoding="utf-8")
-    RECORDS.unlink()
 
 
 if __name__ == "__main__":
