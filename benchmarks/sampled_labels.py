@@ -36,7 +36,7 @@ from cai.statistics import prediction
 from cai.statistics.intervals import interval, proportion
 from cai.statistics.uncertain import mean
 from cai.training.reward_model import train_reward
-from cai.values.types import Comparison, Preference, Prompt, Response, rank
+from cai.values.types import Comparison, Preference, Prompt, Response, Votes, rank
 
 K = (1, 3, 8, 16)
 MOST = max(K)
@@ -86,12 +86,13 @@ def stopped(labels: Sequence[Preference]) -> tuple[float, tuple[float, float], i
     """P and its interval under early stopping, replayed, and the verdicts that it took."""
     parts, used = [], 0
     for order in (0, 1):
+        votes = Votes()
         for one in labels:
             reading = one.judgements[0].readings[order]
             assert reading is not None and reading.votes is not None
-            if decided(reading.votes):
+            votes = reading.votes
+            if decided(votes):
                 break
-        votes = reading.votes
         used += votes.usable + votes.abstained
         parts.append(posterior(votes) if order == 0 else posterior(votes).other())
     whole = mean(parts)
