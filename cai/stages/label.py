@@ -25,7 +25,7 @@ from cai.constitution.load import Constitution, Principle, draw_many
 from cai.constitution.templates import Templates
 from cai.engines.engine import Engine
 from cai.stages.degenerate import degenerate
-from cai.stages.label_question import CONTENT_FREE, Question, content_free, pair_question, single_question
+from cai.stages.label_question import Question, content_free, pair_question, single_question
 from cai.stages.label_reading import Way, read
 from cai.stages.label_uncertainty import label_interval, label_weight
 from cai.values.errors import ItemError
@@ -157,17 +157,6 @@ async def _favour(comparison: Comparison, principle: Principle, labeler: Labeler
         reason = next(reading.unscored for reading in found if reading.p is None)
         raise ItemError("the labeler's favourite place cannot be read", reason or "")
     return log_odds(fmean(values))
-
-
-def most_requests(config: LabelConfig) -> int:
-    """Requests that one principle's verdict on a pair takes at most, of a labeler with log-probabilities.
-
-    Where verdicts are sampled (``label.read``), each of them is one.
-    """
-    questions = 2 if config.both_orders or config.form == "single" else 1
-    questions += len(CONTENT_FREE) if config.calibrate else 0
-    sampled = config.samples if config.read == "samples" else 1
-    return questions * sampled * (2 if config.chain_of_thought else 1)
 
 
 def _complete(judgement: Judgement, config: LabelConfig) -> bool:
