@@ -147,8 +147,8 @@ def stops(case: Case) -> str:
             forced[:, self.end if self.calls == 3 else ORDINARY] = 0.0
             return forced
 
-    model: Any = AutoModelForCausalLM.from_pretrained(case.trained)
-    tokenizer: Any = AutoTokenizer.from_pretrained(case.trained)
+    model: Any = AutoModelForCausalLM.from_pretrained(case.trained, trust_remote_code=False)
+    tokenizer: Any = AutoTokenizer.from_pretrained(case.trained, trust_remote_code=False)
     asked = [{"role": "user", "content": "What is this?"}]
     ids = torch.tensor([encoding.encode(tokenizer, (Message("user", "What is this?"),))])
     for end in case.ends:
@@ -182,7 +182,7 @@ def reward(case: Case) -> str:
     out = train_reward(case.folder, pairs(), config, case.home / "reward", 3, say=lambda line: None).path
     asked = [Response(pair.prompt, text) for pair in pairs()[:5] for text in (pair.chosen, pair.rejected)]
     ours = torch.tensor([scored.value for scored in asyncio.run(RewardModel(out).score(asked))])
-    tokenizer: Any = AutoTokenizer.from_pretrained(out)
+    tokenizer: Any = AutoTokenizer.from_pretrained(out, trust_remote_code=False)
     whole = [(*r.prompt.messages, Message("assistant", r.text)) for r in asked]
     texts = [tokenizer.apply_chat_template(as_messages(messages), tokenize=False) for messages in whole]
     classify: Any = pipeline("text-classification", model=str(out))
@@ -201,13 +201,15 @@ def lora(case: Case) -> str:
     from transformers import AutoModelForCausalLM
 
     def load(folder: Path) -> Any:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
 
     def read(model: Any) -> Any:
         with torch.inference_mode():
             return model.eval()(torch.tensor([list(range(20, 60))]), use_cache=False).logits.log_softmax(-1)
 
-    adapted = read(PeftModel.from_pretrained(load(case.folder), case.merged / "adapter"))
+    adapted = read(
+        PeftModel.from_pretrained(load(case.folder), case.merged / "adapter", trust_remote_code=False)
+    )
     gap = float((read(load(case.merged)) - adapted).abs().max())
     assert float((read(load(case.folder)) - adapted).abs().max()) > VLLM_CLOSE, "nothing was learned"
     assert gap < 1e-3, f"merged and adapter are {gap:.1e} apart"

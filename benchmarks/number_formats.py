@@ -73,7 +73,8 @@ def load(folder: Path, dtype: torch.dtype) -> Any:
     """The model in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval().requires_grad_(False)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=False)
+    return model.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
