@@ -6,11 +6,14 @@ through the run's journal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines.backend import backend, concurrency, fingerprint, former_fingerprint, open_engine
 from cai.engines.engine import Engine
 from cai.engines.journaled import JournaledEngine
 from cai.engines.purse import Purse
+from cai.engines.rehearsal import Part, rehearse
 from cai.run.folder import RunFolder
 from cai.run.journal import Journal
 
@@ -43,9 +46,10 @@ def trained(config: RunConfig, folder: RunFolder, checkpoint: str) -> ModelConfi
 class Models:
     """Journaled engines by configuration."""
 
-    def __init__(self, journal: Journal, purse: Purse | None = None):
+    def __init__(self, journal: Journal, purse: Purse | None = None, parts: Sequence[Part] = ()):
         self._journal = journal
         self._purse = purse
+        self._parts = parts  # to be rehearsed before the first model is opened
         self._engines: dict[ModelConfig, JournaledEngine] = {}
         self._open: JournaledEngine | None = None
 
@@ -71,6 +75,8 @@ class Models:
 
     def _journaled(self, config: ModelConfig) -> JournaledEngine:
         async def open() -> Engine:
+            parts, self._parts = self._parts, ()
+            await rehearse(parts, self._journal, self._purse)
             await self.close()
             self._open = engine
             return await self._opened(config)

@@ -27,6 +27,7 @@ from cai.engines import models
 from cai.engines.backend import backend, model_path
 from cai.engines.models import Models
 from cai.engines.purse import Purse
+from cai.engines.rehearsal import Part
 from cai.pipeline import staleness
 from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.order import STEPS
@@ -104,9 +105,22 @@ def execute(  # noqa: PLR0917
         with closing(Journal(folder.journal, progress.say if first else None)) as journal:
             told = progress if first else Silent()
             purse = Purse(config.budget, journal, _spent_before(earlier))
-            run = Run(config, folder, constitution, templates, Models(journal, purse), told, earlier, first)
+            known = Models(journal, purse, _parts(config, walked))
+            run = Run(config, folder, constitution, templates, known, told, earlier, first)
             asyncio.run(_walk(run, walked))
     return folder
+
+
+def _parts(config: RunConfig, steps: Sequence[str]) -> list[Part]:
+    """The models that ``steps`` ask besides the policy."""
+    reads = config.label.read == "logprobs"
+    asked = {
+        "revise": Part("critic", models.critic(config)),
+        "label": Part("labeler", models.labeler(config), reads),
+        "grade": Part("judge", models.judge(config)),
+    }
+    oracle = (config.evaluate.prompts or "").startswith("pocket:")
+    return [part for step, part in asked.items() if step in steps and not (step == "grade" and oracle)]
 
 
 def _spent_before(earlier: Sequence[RunFolder]) -> spending.Spent:

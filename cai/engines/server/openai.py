@@ -34,7 +34,7 @@ from cai.engines.server.probe import (
 from cai.engines.server.reply import Reply, read_reply
 from cai.engines.server.speaker import Speaker
 from cai.engines.server.toplogprobs import FirstToken, first_token, inconsistent, mass, read_choice
-from cai.values.errors import ItemError
+from cai.values.errors import ItemError, NoLogprobsError
 from cai.values.types import (
     Choice,
     ChoiceRequest,
@@ -75,6 +75,7 @@ class OpenAIEngine:
         self._constraint: str | None = None
         self._thinking: Payload | None = None if config.thinking is not None else {}
         self._lists: bool = False  # log-probabilities, proven
+        self._unlisted: NoLogprobsError | None = None  # why it gives none
         self._probing = asyncio.Lock()
 
     async def complete(self, request: CompletionRequest) -> Completion:
@@ -153,10 +154,19 @@ class OpenAIEngine:
         Raises:
             NoLogprobsError: it does not.
         """
+        if self._unlisted is not None:
+            raise self._unlisted
         if self._lists:
             return
         await self._thinking_fields()
         await self._prefill_form()
+        try:
+            await self._prove_logprobs()
+        except NoLogprobsError as error:
+            self._unlisted = error
+            raise
+
+    async def _prove_logprobs(self) -> None:
         async with self._probing:
             if not self._lists:
                 reply, listed = await self._listed(_LETTERS)
