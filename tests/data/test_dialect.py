@@ -43,7 +43,7 @@ def found(path: Path, said: Manner | None = None) -> tuple[list[str], list[str]]
         ("f.csv", ('"sep=|"\n' + table(GERMAN, "|")).encode(), ["the columns are divided by pipe"]),
         ("g.tsv", table(GERMAN, "\t", "\n").encode("utf-16-be"), ["read as UTF-16-BE"]),
         ("h.csv", ("\n" + table(GERMAN, ";", "\r")).encode(), ["the columns are divided by semicolon"]),
-        ("i.csv.gz", gzip.compress(table(GERMAN, ";").encode("cp1252")),
+        ("i.csv.gz", gzip.compress(table(GERMAN, ";").encode("cp1252"), mtime=0),
          ["not UTF-8: read as cp1252", "the columns are divided by semicolon"]),
         ("j.csv", table(GERMAN, ";").encode("utf-32"),
          ["read as UTF-32", "the columns are divided by semicolon"]),
