@@ -54,7 +54,7 @@ TEMPLATES = {
     "qwen3_5_text": "qwen3_5_think", "qwen3_5_moe_text": "qwen3_6", "qwen2 (window)": "deepseek_r1_distill",
     "gemma": "gemma", "gemma2": "gemma", "gemma3": "gemma3", "gemma3_text": "gemma3",
     "gemma3n_text": "gemma3", "gemma4": "gemma4_v5", "gemma4_text": "gemma4_v5", "cohere": "cohere",
-    "cohere2": "cohere2", "cohere2_moe": "command_a_reasoning", "deepseek_v3": "deepseekv3",
+    "cohere2": "command_a_reasoning", "cohere2_moe": "command_a_reasoning", "deepseek_v3": "deepseekv3",
     "glm4_moe": "glm4moe", "gpt_oss": "gptoss", "lfm2": "lfm2_v2", "lfm2_moe": "lfm2_2_5_v2",
     "llama4_text": "llama4", "nemotron_h": "nemotron_3_nano", "phi3": "phi3", "phimoe": "phi3_5",
     "granite": "granite", "granitemoe": "granite", "granitemoehybrid": "granite", "seed_oss": "seed_oss",
