@@ -10,7 +10,8 @@ import typer
 
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines import models
-from cai.engines.backend import backend, base_url, fingerprint, model_path
+from cai.engines.backend import backend, base_url, fingerprint, model_path, on_a_server
+from cai.engines.hosted.protocols import server_engine
 from cai.engines.server.examination import Examination, examine
 from cai.values.errors import CaiError
 from cai.values.words import visible
@@ -38,7 +39,7 @@ def _named(config: RunConfig) -> Iterator[tuple[str, ModelConfig]]:
 def _show_one(model: ModelConfig, parts: list[str], config: RunConfig) -> bool:
     typer.echo(f"{model.name} ({', '.join(parts)})")
     try:
-        if backend(model) != "openai":
+        if not on_a_server(model):
             _line("where", f"here: {model_path(model)}, {backend(model)}")
             return True
         _line("where", base_url(model))
@@ -108,9 +109,7 @@ def _line(name: str, value: str) -> None:
 
 
 async def _examined(model: ModelConfig) -> Examination:
-    from cai.engines.server.openai import OpenAIEngine
-
-    engine = OpenAIEngine(model, base_url(model), fingerprint(model))
+    engine = server_engine(model)(model, base_url(model), fingerprint(model))
     try:
         return await examine(engine)
     finally:

@@ -25,7 +25,7 @@ from cai.config.train_config import (
     Share,
 )
 
-EngineName = Literal["auto", "transformers", "vllm", "openai"]
+EngineName = Literal["auto", "transformers", "vllm", "openai", "anthropic"]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0)]
 
 
@@ -51,7 +51,9 @@ class ModelConfig(Section):
     revision: str | None = Field(
         None, description="branch, tag or commit on the hub; on a server: any word that tells namesakes apart"
     )
-    base_url: str | None = Field(None, description="OpenAI-compatible server; default OPENAI_BASE_URL")
+    base_url: str | None = Field(
+        None, description="the server; default OPENAI_BASE_URL, for engine anthropic ANTHROPIC_BASE_URL"
+    )
     max_concurrency: Positive | None = Field(
         None, description="requests in flight at once; null: 64 to a server, 1024 to a model in this process"
     )

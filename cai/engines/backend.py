@@ -25,7 +25,7 @@ from cai.engines.model_files import (
 from cai.engines.purse import Purse
 from cai.values.errors import EngineError, UsageError
 
-Backend = Literal["transformers", "vllm", "openai"]
+Backend = Literal["transformers", "vllm", "openai", "anthropic"]
 HUB_FILES = [*WEIGHTS, *SETTINGS]
 
 
@@ -48,7 +48,7 @@ def backend(config: ModelConfig) -> Backend:
 
 def on_a_server(config: ModelConfig) -> bool:
     """Whether the model answers over the network, where its weights are not to be had."""
-    return backend(config) == "openai"
+    return backend(config) in ("openai", "anthropic")
 
 
 def concurrency(config: ModelConfig) -> int:
@@ -82,7 +82,7 @@ def fingerprint(config: ModelConfig) -> str:
     model behind the name is compared when it is asked (``server/announced.py``).
     """
     kind = backend(config)
-    if kind == "openai":
+    if on_a_server(config):
         parts = [kind, config.name, *([f"revision {config.revision}"] if config.revision else [])]
         parts += [
             f"{what} {json.dumps(value, sort_keys=True)}"
@@ -108,7 +108,10 @@ def former_fingerprint(config: ModelConfig) -> str | None:
 
 
 def base_url(config: ModelConfig) -> str:
-    """Where the OpenAI-compatible server is, without a slash at the end."""
+    """Where the server is, without a slash at the end; Anthropic's without the version, which is a path's."""
+    if config.engine == "anthropic":
+        url = config.base_url or os.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com"
+        return url.rstrip("/").removesuffix("/v1").rstrip("/")
     url = config.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     return url.rstrip("/")
 
@@ -123,12 +126,12 @@ async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine
     """
     kind = backend(config)
     identity = await asyncio.to_thread(fingerprint, config)
-    if kind == "openai":
-        from cai.engines.server.openai import OpenAIEngine
+    if on_a_server(config):
+        from cai.engines.hosted.protocols import server_engine
 
         url = base_url(config)
         account = purse.account(config, url) if purse is not None else None
-        return OpenAIEngine(config, url, identity, account=account)
+        return server_engine(config)(config, url, identity, account=account)
     folder = model_path(config)
     try:
         if kind == "vllm":

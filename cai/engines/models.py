@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cai.config.run_config import ModelConfig, RunConfig
-from cai.engines.backend import backend, concurrency, fingerprint, former_fingerprint, open_engine
+from cai.engines.backend import concurrency, fingerprint, former_fingerprint, on_a_server, open_engine
 from cai.engines.engine import Engine
 from cai.engines.journaled import JournaledEngine
 from cai.engines.purse import Purse
@@ -35,7 +35,7 @@ def judge(config: RunConfig) -> ModelConfig:
 
 def beside_a_sampler(config: ModelConfig) -> ModelConfig:
     """The same model on an engine that bears another model's sampler in this process, as vLLM does not."""
-    return config if config.engine == "openai" else config.model_copy(update={"engine": "transformers"})
+    return config if on_a_server(config) else config.model_copy(update={"engine": "transformers"})
 
 
 def trained(config: RunConfig, folder: RunFolder, checkpoint: str) -> ModelConfig:
@@ -88,14 +88,14 @@ class Models:
             self._journal,
             concurrency(config),
             former=former_fingerprint(config),
-            formed=backend(config) == "openai",
+            formed=on_a_server(config),
         )
         return engine
 
     async def _opened(self, config: ModelConfig) -> Engine:
         """Raises EngineError where a server has another model under the name than this journal knows."""
         made = await open_engine(config, self._purse)
-        if backend(config) == "openai":
+        if on_a_server(config):
             from cai.engines.server.announced import require_same_model
             from cai.engines.server.openai import OpenAIEngine
 

@@ -24,7 +24,7 @@ from cai.constitution.templates import Templates
 from cai.data.promptsets import check_prompts, inert
 from cai.data.reading import read_rows
 from cai.engines import models
-from cai.engines.backend import backend, model_path
+from cai.engines.backend import model_path, on_a_server
 from cai.engines.models import Models
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part
@@ -198,15 +198,16 @@ def check(config: RunConfig, training: bool = True) -> None:
         _check_training(config)
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
     for model in dict.fromkeys((*(trained if training else ()), *measured)):
-        if backend(model) != "openai":
+        if not on_a_server(model):
             model_path(model)
 
 
 def _check_training(config: RunConfig) -> None:
-    if config.model.engine == "openai":
+    if on_a_server(config.model):
         raise UsageError(
-            "model.engine: openai serves a policy that cannot be trained here; use it for critic and "
-            "labeler (--set critic.engine=openai --set critic.name=…) and name a local policy"
+            f"model.engine: {config.model.engine} serves a policy that cannot be trained here; use it for "
+            f"critic and labeler (--set critic.engine={config.model.engine} --set critic.name=…) and name a "
+            "local policy"
         )
     check_prompts(config)
     check_sources(

@@ -208,10 +208,11 @@ def environment() -> str:
         lines.append(f"CUDA GPU {gpu}; torch threads {torch.get_num_threads()}")
     except ImportError as error:
         lines.append(f"torch cannot be imported: {error}")
-    for variable in ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL"):
+    for variable in ("HF_HOME", "HF_HUB_OFFLINE", "OPENAI_BASE_URL", "ANTHROPIC_BASE_URL"):
         if variable in os.environ:
             lines.append(f"{variable} is set")
-    lines.append(f"OPENAI_API_KEY is {'set' if os.environ.get('OPENAI_API_KEY') else 'not set'}")
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        lines.append(f"{variable} is {'set' if os.environ.get(variable) else 'not set'}")
     return "\n".join(lines)
 
 

@@ -29,17 +29,18 @@ def message_of(response: Response) -> str:
 
 
 def codes_of(body: Any) -> frozenset[str]:
-    """``type``, ``code``, ``status`` and ``reason`` of an error, in small letters."""
+    """``type``, ``code``, ``error_code``, ``status`` and ``reason`` of an error, in small letters."""
     found: set[str] = set()
     inner = _inner(body)
     whole = body[0] if isinstance(body, list) and body else body
     sources = [inner] + ([whole] if whole is not inner else [])
     if isinstance(inner, Mapping):
         details = inner.get("details")
+        sources += [details] if isinstance(details, Mapping) else []
         sources += [one for one in (*(details if isinstance(details, list) else ()), inner.get("innererror"))]
     for source in sources:
         if isinstance(source, Mapping):
-            for name in ("type", "code", "status", "reason"):
+            for name in ("type", "code", "error_code", "status", "reason"):
                 value = source.get(name)
                 if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
                     found.add(str(value).lower())

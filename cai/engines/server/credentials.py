@@ -48,6 +48,8 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
     "bedrock-runtime.*.amazonaws.com": ("AWS_BEARER_TOKEN_BEDROCK",),
 }
 _OPENAI = "OPENAI_API_KEY"
+_ANTHROPIC = "ANTHROPIC_API_KEY"
+_MESSAGES_VERSION = "2023-06-01"  # of Anthropic's API, the latest
 # What people put where a server wants some key: no secrets, and words that a server's message may well hold.
 _DUMMIES = frozenset(
     {"empty", "none", "null", "dummy", "ollama", "lm-studio", "sk-no-key-required", "no-key"}
@@ -120,9 +122,10 @@ def credentials(config: ModelConfig, base_url: str, environ: Mapping[str, str] |
         headers["Authorization"] = _basic(*user)
         secrets += [user[1], headers["Authorization"].partition(" ")[2]]
     if key:
-        azure = host.endswith(".azure.com")
-        headers = {**({"api-key": key} if azure else {"Authorization": f"Bearer {key}"}), **headers}
+        headers = {**_key_header(config, host, key), **headers}
         secrets.append(key)
+    if config.engine == "anthropic" and "anthropic-version" not in {name.lower() for name in headers}:
+        headers["anthropic-version"] = _MESSAGES_VERSION
     return Credentials(address, headers, {**written, **query}, variable, expected, _spellings(secrets))
 
 
@@ -167,14 +170,24 @@ def _variable(
             )
         return named or None, named or _OPENAI
     known = next((names for hosts, names in PROVIDERS.items() if fnmatchcase(host, hosts)), ())
-    # Without base_url the address is OpenAI's or OPENAI_BASE_URL's: who set that set the key for it.
-    paired = config.base_url is None or _host(environ.get("OPENAI_BASE_URL")) == host
-    names = (*known, *((_OPENAI,) if paired and _OPENAI not in known else ()))
+    # Without base_url the address is OpenAI's or OPENAI_BASE_URL's: who set that set the key for it. So with
+    # Anthropic's, and never the one's key to the other's address.
+    mine, base = (
+        (_ANTHROPIC, "ANTHROPIC_BASE_URL") if config.engine == "anthropic" else (_OPENAI, "OPENAI_BASE_URL")
+    )
+    paired = config.base_url is None or _host(environ.get(base)) == host
+    names = (*known, *((mine,) if paired and mine not in known else ()))
     expected = (names or ("a variable of your choice",))[0]
     found = next((name for name in names if environ.get(name, "").strip()), None)
     if found and address.startswith("http://") and known:
         raise UsageError(f"{address} would be sent {found} in the clear: write https://.")
     return (None if own else found), expected
+
+
+def _key_header(config: ModelConfig, host: str, key: str) -> dict[str, str]:
+    if config.engine == "anthropic":
+        return {"x-api-key": key}
+    return {"api-key": key} if host.endswith(".azure.com") else {"Authorization": f"Bearer {key}"}
 
 
 def _host(url: str | None) -> str | None:

@@ -37,6 +37,10 @@ _MONEY = frozenset(
         "billing_not_active",
         "billing_error",
         "payment_required",
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+        "linked_organization_spend_limit_reached",
+        "linked_organization_billing_unavailable",
     }
 )
 _MONEY_WORDS = re.compile(r"credit balance is too low|insufficient (balance|credits?|funds)", re.I)

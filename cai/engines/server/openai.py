@@ -22,6 +22,8 @@ from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Patience
 from cai.engines.server.parameters import Dialect
 from cai.engines.server.probe import (
+    AS_OBJECT,
+    CONSTRAINTS,
     Payload,
     Prefill,
     constrained,
@@ -30,6 +32,7 @@ from cai.engines.server.probe import (
     find_prefill,
     find_thinking,
     option_in,
+    thinking_fields,
 )
 from cai.engines.server.reply import Reply, read_reply
 from cai.engines.server.speaker import Speaker
@@ -55,7 +58,13 @@ _ASKED_FOR = 0.1
 
 
 class OpenAIEngine:
-    """``engine.Engine`` over a server's /chat/completions."""
+    """``engine.Engine`` over a server's /chat/completions.
+
+    ``constraints`` and ``thinking_ways``: what is tried to keep it to options, and to make it think or not.
+    """
+
+    constraints: Sequence[str] = CONSTRAINTS
+    thinking_ways = staticmethod(thinking_fields)
 
     def __init__(
         self,
@@ -64,11 +73,14 @@ class OpenAIEngine:
         fingerprint: str,
         patience: Patience | None = None,
         account: Account | None = None,
+        *,
+        client: JsonClient | None = None,
     ) -> None:
+        """``client``: another transport than one that sends chat payloads as they are."""
         self.name = config.name
         self.fingerprint = fingerprint
         self._config = config
-        self._client = JsonClient(config, base_url, patience)
+        self._client = client or JsonClient(config, base_url, patience)
         self._speaker = Speaker(config, self._client, account)
         # What the server turned out to do; None until a probe has shown it.
         self._prefill: Prefill | None = None
@@ -94,15 +106,15 @@ class OpenAIEngine:
         if sampling.stop:
             fields["stop"] = list(sampling.stop)
         words = f"Begin your answer with exactly this text:\n{request.prefill}" if request.prefill else ""
-        prefill = request.prefill
+        prefill, form = request.prefill, ""
         if request.options:
             form = await self._constraint_form()
             fields |= {} if form == "plain" else constrained(form, request.options)
             words = _one_of(request.options, prefill)
-            if form == "json_schema" or (prefill and (await self._prefill_form()).form == "words"):
+            if form in AS_OBJECT or (prefill and (await self._prefill_form()).form == "words"):
                 prefill = ""
         reply = read_reply(await self._ask(request.messages, prefill, words, fields))
-        text = option_in(reply.text) if "response_format" in fields else reply.text
+        text = option_in(reply.text) if form in AS_OBJECT else reply.text
         if prefill and (await self._prefill_form()).form != "continued" and text.lstrip().startswith(prefill):
             text = text.lstrip().removeprefix(prefill)
         text, stopped = cut_at(text, sampling.stop)
@@ -208,7 +220,7 @@ class OpenAIEngine:
             await self._thinking_fields()
             async with self._probing:
                 if self._constraint is None:
-                    self._constraint = await find_constraint(self._post)
+                    self._constraint = await find_constraint(self._post, self.constraints)
         return self._constraint
 
     async def _thinking_fields(self) -> Payload:
@@ -217,7 +229,9 @@ class OpenAIEngine:
                 if self._thinking is None:
                     wanted = self._config.thinking
                     assert wanted is not None
-                    self._thinking, otherwise = await find_thinking(self._speaker.ask, wanted)
+                    self._thinking, otherwise = await find_thinking(
+                        self._speaker.ask, wanted, self.thinking_ways(wanted)
+                    )
                     if otherwise:
                         self._speaker.tell(f"{otherwise} (thinking: {str(wanted).lower()})")
         return self._thinking

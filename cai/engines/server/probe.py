@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +30,8 @@ _UNITS = 12  # repetitions in a prefill whose tokens are counted
 
 Prefilled = Literal["continued", "echoed", "words"]
 _WAYS = ("continue_final_message", "prefix", "assistant")
-_CONSTRAINTS = ("structured_outputs", "guided_choice", "json_schema")
+CONSTRAINTS = ("structured_outputs", "guided_choice", "json_schema")
+AS_OBJECT = ("json_schema", "tool")  # of which the answer is an object that names the option
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ async def _echoed_or_continued(ask: Ask, way: str) -> Prefilled:
 
 
 def constrained(way: str, options: Sequence[str]) -> Payload:
-    """The fields that make a server answer with one of ``options``, in one of ``_CONSTRAINTS``."""
+    """The fields that make a server answer with one of ``options``: of ``CONSTRAINTS``, or a tool's call."""
     if way == "structured_outputs":
         return {"structured_outputs": {"choice": list(options)}}
     if way == "guided_choice":
@@ -120,6 +121,9 @@ def constrained(way: str, options: Sequence[str]) -> Payload:
         "required": ["answer"],
         "additionalProperties": False,
     }
+    if way == "tool":
+        tool = {"name": "answer", "description": "Gives your answer.", "input_schema": schema}
+        return {"tools": [tool], "tool_choice": {"type": "tool", "name": "answer"}}
     return {
         "response_format": {
             "type": "json_schema",
@@ -138,13 +142,13 @@ def option_in(text: str) -> str:
     return answer if isinstance(answer, str) else text
 
 
-async def find_constraint(ask: Ask) -> str:
-    """The way in which this server keeps to given options, by proof; "plain" where it has none.
+async def find_constraint(ask: Ask, ways: Sequence[str] = CONSTRAINTS) -> str:
+    """The way, of ``ways``, in which this server keeps to given options, by proof; "plain" where it has none.
 
     The task is to greet, so that no model would say either option by itself.
     """
     options = [f"{letters}{secrets.randbelow(90) + 10}" for letters in ("QX", "ZK")]
-    for way in _CONSTRAINTS:
+    for way in ways:
         fields = {"messages": [_user("Greet me warmly.")], **constrained(way, options)}
         try:
             reply = await _reply(ask, fields, 32)
@@ -158,7 +162,9 @@ async def find_constraint(ask: Ask) -> str:
 # --- Thought --------------------------------------------------------------------------------
 
 
-async def find_thinking(ask: Ask, wanted: bool | int) -> tuple[Payload, str]:
+async def find_thinking(
+    ask: Ask, wanted: bool | int, ways: Iterable[Payload] | None = None
+) -> tuple[Payload, str]:
     """The fields that make the model think as ``wanted`` (off, on, tokens at most), and what they do not do.
 
     A server that ignores a field is told by whether a thought is seen.
@@ -166,7 +172,7 @@ async def find_thinking(ask: Ask, wanted: bool | int) -> tuple[Payload, str]:
     question: Payload = {"messages": [_user("What is 17 times 3, minus 8? Answer with the number.")]}
     room = 512 + (wanted if wanted is not True else 1024)
     taken: Payload | None = None
-    for fields in _thinking_fields(wanted):
+    for fields in ways or thinking_fields(wanted):
         try:
             reply = await _reply(ask, question | fields, room)
         except ItemError:
@@ -179,7 +185,7 @@ async def find_thinking(ask: Ask, wanted: bool | int) -> tuple[Payload, str]:
     return taken or {}, "thinks all the same: it cannot be switched off by any field that is known"
 
 
-def _thinking_fields(wanted: bool | int) -> Iterator[Payload]:
+def thinking_fields(wanted: bool | int) -> Iterator[Payload]:
     """vLLM's, SGLang's and llama.cpp's; OpenAI's and its kind; Anthropic's and DeepSeek's; OpenRouter's.
 
     An effort for a number of tokens: as Gemini's documentation equates them.

@@ -18,7 +18,7 @@ from statistics import fmean
 from cai.config.run_config import ModelConfig
 from cai.constitution.load import Constitution
 from cai.data.tables import Row
-from cai.engines.backend import model_path
+from cai.engines.backend import model_path, on_a_server
 from cai.engines.model_files import model_config
 from cai.evaluation.bench import Bench, Contestant, of_model
 from cai.evaluation.judging.labelled_pairs import Pair
@@ -82,7 +82,7 @@ def reward_folder(model: ModelConfig) -> Path | None:
     Raises:
         UsageError: there is no such model.
     """
-    if model.engine == "openai":
+    if on_a_server(model):
         return None
     folder = model_path(model)
     names = model_config(folder).get("architectures") or []

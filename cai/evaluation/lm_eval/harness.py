@@ -22,7 +22,7 @@ from typing import Any
 
 from cai.config.run_config import ModelConfig
 from cai.data.tables import Row
-from cai.engines.backend import backend, fingerprint, model_path
+from cai.engines.backend import fingerprint, model_path, on_a_server
 from cai.engines.model_files import has_gpu, resolve_dtype
 from cai.evaluation.bench import Bench, Contestant
 from cai.evaluation.kept import read_kept, write_kept
@@ -131,7 +131,7 @@ def said(found: Mapping[str, Mapping[str, Measured]]) -> tuple[str, ...]:
 
 
 def _need_weights(contestant: Contestant) -> None:
-    if backend(contestant.model) == "openai":
+    if on_a_server(contestant.model):
         raise UsageError(
             f"lm-eval reads the weights of a model, and {contestant.name} ({contestant.model.name}) is on a "
             "server: name its checkpoint folder, or leave this suite out"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cai.data.tables import Row
+from cai.engines.backend import on_a_server
 from cai.engines.journaled import JournaledEngine
 from cai.evaluation.bench import Bench, Findings, of_model
 from cai.evaluation.items import read_items
@@ -83,7 +84,7 @@ async def _answers(bench: Bench, questions: Sequence[Question]) -> tuple[Dialogu
 
 
 async def _ratings(bench: Bench, dialogues: Dialogues) -> tuple[list[Rated], list[Failure]]:
-    judge, closed = bench.judge_engine(), bench.judge.engine != "openai"
+    judge, closed = bench.judge_engine(), not on_a_server(bench.judge)
 
     async def work(item: tuple[str, Dialogue, int]) -> Rated:
         name, dialogue, turn = item

@@ -1,0 +1,1 @@
+"""Hosted services with protocols of their own, over the transport of ``server``."""
