@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cai.config.run_config import ModelConfig
+from cai.engines.backend import base_url
+from cai.engines.hosted.protocols import server_engine
 from cai.engines.server.client import Patience
 from cai.engines.server.openai import OpenAIEngine
 from cai.values.errors import CaiError, ItemError, NoLogprobsError
@@ -59,7 +61,8 @@ class Outcome:
 
 async def outcome(provider: Provider) -> Outcome:
     with serving(provider) as url:
-        engine = OpenAIEngine(ModelConfig(name="m", engine="openai"), url, "f", QUICK)
+        config = ModelConfig(name="m", engine=provider.engine, base_url=url)
+        engine = server_engine(config)(config, base_url(config), "f", QUICK)
         try:
             critic = await _critic(engine)
             how, found, reason = await _labels(engine)

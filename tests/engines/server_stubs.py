@@ -22,9 +22,14 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from messages_stub import Claude
+
+from cai.config.run_config import EngineName
+
 Body = dict[str, Any]
 Answer = tuple[int, Any]
 
+_MESSAGES = "docs.anthropic.com/en/api/messages"
 CHATTER = {"The": 0.93, "I": 0.02, "A": 0.004, "B": 0.016, "Well": 0.01, "It": 0.008, "Sure": 0.006}
 HEAD, END = 3, 2  # tokens of a turn's heading and of its end
 KNOWN = {
@@ -103,6 +108,7 @@ class Provider:
     ends: Mapping[str, str] = field(default_factory=lambda: {"stop": "stop", "length": "length"})
     mind: Mind = Mind()
     list_models: bool = True
+    engine: EngineName = "openai"  # whose protocol it speaks
     bodies: list[Body] = field(default_factory=list)
 
     def answer(self, body: Body) -> Answer:
@@ -260,6 +266,27 @@ def serving(provider: Provider) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@dataclass
+class MessagesProvider(Provider):
+    """A server of Anthropic's own protocol, which is ``messages_stub``'s."""
+
+    engine: EngineName = "anthropic"
+    claude: Claude = field(default_factory=Claude)
+
+    def answer(self, body: Body) -> Answer:
+        self.claude.says = self._say
+        return self.claude(body)
+
+    def _say(self, body: Body) -> str:
+        *_, last = body["messages"]
+        begun = last["content"] if last["role"] == "assistant" else None
+        question = next(m["content"] for m in reversed(body["messages"]) if m["role"] == "user")
+        first, text = self.mind.next(question, begun)
+        if text not in ("A", "B"):
+            return text
+        return random.Random(len(self.claude.bodies)).choices("AB", [first["A"], first["B"]])[0]
 
 
 # --- Refusals, in the words of those who refuse ---------------------------------------------
@@ -594,6 +621,9 @@ def providers() -> list[Provider]:
                 {*_EXTENSIONS, "seed", "logprobs", "top_logprobs", "response_format", "reasoning_effort"}
             ),
         ),
+        MessagesProvider("Anthropic's Messages API", _MESSAGES, claude=Claude()),
+        MessagesProvider("Anthropic's Messages API, an older model", _MESSAGES, claude=Claude(schemas=False)),
+        MessagesProvider("Anthropic's Messages API, a newer model", _MESSAGES, claude=Claude(new=True)),
         Provider(
             "Gemini's compatible endpoint",
             "ai.google.dev/gemini-api/docs/openai",

@@ -256,7 +256,7 @@ class JsonClient:
             what = "did not answer" if later.kind == "request" else "cannot be reached"
             return EngineError(
                 f"{at} {what}{how_long} ({later.what}). "
-                "Is it running? The address comes from base_url or OPENAI_BASE_URL."
+                "Is it running? The address comes from base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
             )
         if later.kind == "request" and not how_long:
             self._failed_unproven += 1

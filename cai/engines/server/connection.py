@@ -16,7 +16,7 @@ from cai.engines.server.faults import Later
 from cai.values.errors import EngineError, UsageError
 
 _NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD LAYER", "UNKNOWN_PROTOCOL", "RECORD_LAYER")
-TLS_WANTED = "speaks https, not http: write https:// in base_url or OPENAI_BASE_URL."
+TLS_WANTED = "speaks https, not http: write https:// in base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
 _ALERT = "\\x15\\x03"  # how the answer of a TLS server to plain text begins
 
 
@@ -91,14 +91,17 @@ def _for_good(error: BaseException, address: str, proxy: str | None) -> EngineEr
     elif isinstance(error, aiohttp.ClientConnectorSSLError | ssl.SSLError):
         plain = any(mark in text.upper() for mark in _NO_TLS)
         found = (
-            f"{at} speaks http, not https: write http:// in base_url or OPENAI_BASE_URL."
+            f"{at} speaks http, not https: write http:// in base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
             if plain
             else f"{at}: no secure connection ({text})."
         )
     elif isinstance(error, aiohttp.ClientHttpProxyError) and error.status not in (502, 503, 504):
         found = f"the proxy {shown(proxy or '')} does not lead to {address} ({error.status} {error.message})."
     elif isinstance(error, aiohttp.InvalidURL):
-        found = f"{at} has an address that cannot be read. It comes from base_url or OPENAI_BASE_URL."
+        found = (
+            f"{at} has an address that cannot be read. "
+            "It comes from base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
+        )
     elif isinstance(error, aiohttp.ClientResponseError) and _ALERT in text:
         found = f"{at} {TLS_WANTED}"
     return EngineError(found) if found else None

@@ -139,7 +139,7 @@ def is_loopback(host: str) -> bool:
 
 def _address(base_url: str) -> tuple[str, str, tuple[str, str] | None, dict[str, str]]:
     """(address, host, (user, password) or None, parameters) of a base URL."""
-    source = "It comes from base_url or OPENAI_BASE_URL."
+    source = "It comes from base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
     shown = base_url.rpartition("@")[2].partition("?")[0]
     if "://" not in base_url:
         raise UsageError(

@@ -201,7 +201,8 @@ def _address(case: _Case) -> EngineError | None:
     status = case.status
     if _HTTPS_WANTED.search(case.response.text[:2000]):
         return EngineError(
-            f"{case.at} speaks https, not http: write https:// in base_url or OPENAI_BASE_URL."
+            f"{case.at} speaks https, not http: "
+            "write https:// in base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
         )
     if status in (404, 410) and not _NO_ENDPOINT.search(case.message):
         return EngineError(
@@ -227,7 +228,7 @@ def _form(case: _Case) -> EngineError | None:
         return EngineError(
             f"{case.at} sends elsewhere ({case.status}: {target}). "
             + (
-                "Write https:// in base_url or OPENAI_BASE_URL."
+                "Write https:// in base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
                 if secure and case.who.address.startswith("http://")
                 else "Perhaps to a login page: check base_url and the key. Requests do not follow, since the "
                 "key would go along."
