@@ -49,9 +49,7 @@ USED = {
     "open-block": "{% for %}",
     "emoji": "👍🏽 👩‍👩‍👧‍👦 🏳️‍🌈",
     "right-to-left": "\u202eמה שלומך؟\u202c \u200fمرحبا\u200f \u2067abc\u2069",
-    "zero-width": "\u200b\u200d\ufeff",
     "nul": "before \u0000 after",
-    "only-nul": "\u0000",
     "terminal": "\u001b[31mred\u001b[0m \u0007\u0008",
     "separators": "line\u2028paragraph\u2029next\u0085vertical\u000bend",
     "newlines": "Why?" + "\n" * 200 + "Tell me.",
@@ -62,6 +60,8 @@ REFUSED = {
     '{"id": "r", "prompt": ""}': "empty prompt",
     '{"id": "r", "prompt": " \\t\\n\\u00a0\\u3000 "}': "empty prompt",
     json.dumps({"prompt": "\n" * 5000}): "empty prompt",
+    '{"prompt": "\\u200b\\u200d\\ufeff"}': "empty prompt",  # nothing of it can be seen
+    '{"prompt": "\\u0000"}': "empty prompt",
     '{"prompt": null}': "empty prompt",
     '{"prompt": 5}': "not a conversation",
     '{"prompt": true}': "not a conversation",
