@@ -171,7 +171,8 @@ def test_an_impatient_user_presses_twice(tmp_path: Path) -> None:
 
 def test_interrupted_before_anything_is_loaded(tmp_path: Path) -> None:
     command = Command.start(tmp_path, "run")
-    time.sleep(0.4)
+    maps = Path(f"/proc/{command.process.pid}/maps")
+    command.wait_for(lambda: "pydantic_core" in maps.read_text())  # in the middle of its imports
     seconds = command.interrupt()
     assert command.process.returncode in STOPPED, command.said()
     assert seconds < SECONDS

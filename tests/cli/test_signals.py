@@ -143,5 +143,7 @@ with as_ctrl_c():
 
 def test_ctrl_c_while_an_object_is_destroyed_is_neither_lost_nor_a_traceback() -> None:
     command = [sys.executable, "-c", DESTRUCTOR]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=True)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=50, check=True, preexec_fn=as_from_a_terminal
+    )
     assert (done.stdout, done.stderr) == ("ended\n", "")

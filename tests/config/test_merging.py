@@ -21,7 +21,22 @@ from cai.config.validation import section_at
 MODELS = ("model", "critic", "labeler", "evaluate.judge", "evaluate.models.mine")
 PRESET, FILE, VARIABLE, SET, FLAG = range(5)
 NUMBERS = (0, 1, 2, 3, 0.25, 0.5, 4.5)
-WORDS = ("a", "b", "auto", "x=y", "linear", "bce", "ppo", "majority", "average", "rows", "separate", "last")
+WORDS = (
+    "single",
+    "log_odds",
+    "a",
+    "b",
+    "auto",
+    "x=y",
+    "linear",
+    "bce",
+    "ppo",
+    "majority",
+    "average",
+    "rows",
+    "separate",
+    "last",
+)
 LISTS: tuple[Any, ...] = (
     [0.1, 0.9],
     ["a"],
