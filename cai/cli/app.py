@@ -260,14 +260,16 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 
 @app.command()
 def doctor(
-    model: Annotated[str | None, typer.Argument(help="A model on a server, by its name there.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A model: its name on a server, a folder, pocket.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file; every model that it names.")] = None,
     set: Set = None,
 ) -> None:
     """What each model can do, and what cai will do with it. Asks every server a handful of questions."""
     from cai.cli import doctor
 
-    if not doctor.show(resolve(config, set, doctor.settings(model)), policy=model is None):
+    if not doctor.show(resolve(config, set, doctor.settings(model, set or ())), policy=model is None):
         raise typer.Exit(1)
 
 

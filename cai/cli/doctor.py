@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -116,8 +118,22 @@ async def _examined(model: ModelConfig) -> Examination:
         await engine.close()
 
 
-def settings(model: str | None) -> dict[str, Any]:
-    """A model that is named alone is one on a server, asked as critic and labeler."""
+def settings(model: str | None, sets: Sequence[str] = ()) -> dict[str, Any]:
+    """A model that is named alone plays critic and labeler; where it is, is told by what names a server.
+
+    That is ``--set critic.engine`` or ``critic.base_url``, else the variables of a server's address or key. A
+    folder and the pocket model are here, and nobody is asked about them.
+    """
     if model is None:
         return {}
-    return {"critic.name": model, "critic.engine": "openai"}
+    here = model == "pocket" or Path(model).expanduser().is_dir()
+    said = {text.partition("=")[0].strip() for text in sets}
+    if here or "critic.engine" in said:
+        return {"critic.name": model}
+    if "critic.base_url" in said or any(
+        os.environ.get(name) for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY")
+    ):
+        return {"critic.name": model, "critic.engine": "openai"}
+    if any(os.environ.get(name) for name in ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")):
+        return {"critic.name": model, "critic.engine": "anthropic"}
+    return {"critic.name": model}

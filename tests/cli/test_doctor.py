@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cai.cli.app import app
+from cai.cli.doctor import settings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "engines"))
 
@@ -57,3 +58,30 @@ def test_no_server() -> None:
     assert result.exit_code == 1
     assert "127.0.0.1:9" in result.output
     assert "fault" in result.output
+
+
+def test_a_model_that_is_here_needs_no_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody-at-all")
+    result = CliRunner().invoke(app, ["doctor", "pocket"])
+    assert (result.exit_code, "here: " in result.output) == (0, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "sets", "engine"),
+    [
+        ({}, [], None),
+        ({"OPENAI_API_KEY": "k"}, [], "openai"),
+        ({"ANTHROPIC_API_KEY": "k"}, [], "anthropic"),
+        ({"OPENAI_API_KEY": "k"}, ["critic.engine=anthropic"], None),
+        ({"ANTHROPIC_API_KEY": "k"}, ["critic.base_url=http://127.0.0.1:9/v1"], "openai"),
+    ],
+)
+def test_where_a_model_is(
+    variables: dict[str, str], sets: list[str], engine: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert settings("m", sets).get("critic.engine") == engine
+    assert settings(None) == {}
