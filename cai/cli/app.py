@@ -260,9 +260,7 @@ def init(folder: Annotated[Path, typer.Argument(help="Where to write.")] = Path(
 
 @app.command()
 def doctor(
-    model: Annotated[
-        str | None, typer.Argument(help="A model: its name on a server, a folder, pocket.")
-    ] = None,
+    model: Annotated[str | None, typer.Argument(help="A name on a server, a folder, pocket.")] = None,
     config: Annotated[Path | None, typer.Option(help="A YAML file; every model that it names.")] = None,
     set: Set = None,
 ) -> None:
