@@ -18,7 +18,7 @@ from cai.constitution.load import Constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import PromptSets
 from cai.engines import models
-from cai.engines.backend import base_url, on_a_server
+from cai.engines.backend import backend, base_url, on_a_server
 from cai.engines.prices import dollars, price_of
 from cai.evaluation.judging.judge import judge_answer
 from cai.pipeline.order import steps_of
@@ -26,10 +26,12 @@ from cai.rewards.direct_judge import JudgeReward
 from cai.stages.generate import generate, pair
 from cai.stages.label import Labeler, label
 from cai.stages.revise import Critic, revise
+from cai.values.errors import NoLogprobsError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Prompt, Response
 
 CHARACTERS = 4.0  # of a token, about, in English; other scripts have fewer
 SAMPLE = 16  # prompts that the stages are walked over
+WITHOUT_LOGPROBS = ("anthropic",)
 DRAWING = ("ppo", "grpo", "rloo", "best-sample")
 GRADED = 3  # base, SFT model and policy answer the held-out prompts
 
@@ -55,8 +57,12 @@ class Demand:
 
 @dataclass
 class Gauge:
-    """``engine.Engine`` that answers with as many words as it may, and counts."""
+    """``engine.Engine`` that answers with as many words as it may, and counts.
 
+    ``lists``: whether the model gives log-probabilities; one that does not is asked for verdicts.
+    """
+
+    lists: bool = True
     name: str = "gauge"
     fingerprint: str = ""
     calls: int = 0
@@ -65,9 +71,12 @@ class Gauge:
 
     async def complete(self, request: CompletionRequest) -> Completion:
         self._count(request, request.sampling.max_tokens)
-        return Completion(filler(request.sampling.max_tokens), "stop")
+        said = request.options[0] if request.options else filler(request.sampling.max_tokens)
+        return Completion(said, "stop")
 
     async def choose(self, request: ChoiceRequest) -> Choice:
+        if not self.lists:
+            raise NoLogprobsError("known beforehand")
         self._count(request, 1)
         even = 1.0 / len(request.options)
         return Choice((math.log(even),) * len(request.options))
@@ -171,7 +180,7 @@ async def _over(
     step: str, model: ModelConfig, prompts: Sequence[Prompt], work: Callable[[Prompt, Gauge], Awaitable[None]]
 ) -> Demand:
     """``work`` over a sample of ``prompts``, evenly spaced, scaled to all of them."""
-    gauge, shown = Gauge(), prompts[:: max(1, len(prompts) // SAMPLE)]
+    gauge, shown = Gauge(backend(model) not in WITHOUT_LOGPROBS), prompts[:: max(1, len(prompts) // SAMPLE)]
     for prompt in shown:
         await work(prompt, gauge)
     scale = len(prompts) / len(shown) if shown else 0.0

@@ -49,6 +49,15 @@ async def test_a_judge_s_reward_is_counted() -> None:
     assert "reward by the judge" not in await plan(method="ppo")
 
 
+async def test_a_labeler_that_never_gives_log_probabilities_is_asked_for_verdicts() -> None:
+    hosted = {"name": "m", "engine": "anthropic"}
+    for prompts in ("pocket:eval", None):
+        found = await plan(labeler=hosted, label={"samples": 5}, evaluate={"prompts": prompts, "limit": 10})
+        assert found["label"].calls == 40 * 2 * 5
+        assert ("grade" in found) == (prompts is None)
+    assert found["grade"].calls == 3 * 10 * 5 * 8
+
+
 async def test_a_price_is_the_model_s_own() -> None:
     priced = {**SERVER, "price": {"input": 2.0, "output": 10.0}}
     found = (await plan(critic=priced, labeler="pocket"))["revise"]

@@ -14,7 +14,8 @@ from cai.config.yamlfile import dump_yaml
 from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import inert, load_prompts
-from cai.engines.backend import on_a_server
+from cai.engines import models
+from cai.engines.backend import backend, on_a_server
 from cai.pipeline.inputs import Asked
 from cai.pipeline.launch import check
 from cai.pipeline.order import steps_of
@@ -47,6 +48,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
         "",
         "model calls at most (answers in the journal are not asked again), and about how many tokens:",
         *map(_asked, found),
+        *_sampled(config),
         *(suite.line for suite in suites),
         *_cost([*found, *known], config),
         *_time(found, folder),
@@ -63,6 +65,17 @@ def _asked(demand: Demand) -> str:
     served = on_a_server(demand.model)
     price = f"{_dollars(demand.usd):>24}  {demand.model.name}" if served else ""
     return f"  {demand.step:<20}{demand.calls:>9,}{counted}{price}"
+
+
+def _sampled(config: RunConfig) -> list[str]:
+    """What is not known of a labeler on a server before it is asked."""
+    labeler, label = models.labeler(config), config.label
+    if label.read != "auto" or backend(labeler) != "openai":
+        return []
+    return [
+        f"  ({labeler.name} is taken to give log-probabilities: cai doctor says; one that does not is asked "
+        f"{label.samples} times as often)"
+    ]
 
 
 def _cost(wanted: Sequence[Demand], config: RunConfig) -> list[str]:
