@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ settings.load_profile("repeatable")
 
 def pytest_configure(config: pytest.Config) -> None:
     _keep_byte_code()
+    _hear_interrupts()
     _own_cores()
     config.option.loadscopereorder = False  # xdist would begin with the files that have most tests
 
@@ -41,6 +43,12 @@ def _keep_byte_code() -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         sys.pycache_prefix = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(ROOT / ".cache" / "bytecode"))
         sys.dont_write_bytecode = False
+
+
+def _hear_interrupts() -> None:
+    """A test run that a script has put behind itself ignores Ctrl-C; the commands that tests start must not."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _own_cores() -> None:

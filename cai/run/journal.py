@@ -41,6 +41,11 @@ _COLUMNS = ["key", "engine", "verb", "request", "answer", "created", "stage", "s
 _ANNOUNCED = (
     "CREATE TABLE IF NOT EXISTS announced (engine TEXT PRIMARY KEY, said TEXT NOT NULL) WITHOUT ROWID"
 )
+# Keys are digests: one that is no hexadecimal number any more finds nothing, and its question is asked again.
+_DAMAGED_KEYS = (
+    "SELECT COUNT(*) FROM answers WHERE length(CAST(key AS BLOB)) = 64 "
+    "AND (length(key) <> 64 OR key GLOB '*[^0-9a-f]*')"  # length() of a text ends at a zero byte
+)
 _STAGE: ContextVar[str] = ContextVar("stage", default="")
 
 
@@ -110,6 +115,8 @@ class Journal:
         except sqlite3.DatabaseError as error:
             self._mend(error)
         self._take_back(torn)
+        if say is not None:
+            self._rejected += int(self._do(_DAMAGED_KEYS)[0])
 
     def get(self, key: str) -> dict[str, Any] | None:
         # As bytes: SQLite keeps texts that are no UTF-8, and Python's module stops at them.
