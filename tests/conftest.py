@@ -46,7 +46,7 @@ def _keep_byte_code() -> None:
 
 
 def _hear_interrupts() -> None:
-    """A test run that a script has put behind itself ignores Ctrl-C; the commands that tests start must not."""
+    """A test run that a script has put behind itself ignores Ctrl-C; commands that tests start must not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -92,6 +92,20 @@ def test_state_space_models_take_lora_where_peft_does(train: Callable[..., Any],
         assert sft(model, tmp_path / "out", LoraConfig(r=2, target_modules=["in_proj", "x_proj"])).steps == 2
 
 
+@pytest.mark.parametrize(
+    ("family", "router"), [("llama4_text", "Llama4Router"), ("phimoe", "PhimoeTopKRouter")]
+)
+def test_a_router_takes_no_adapter_and_the_layers_beside_it_do(
+    family: str, router: str, tmp_path: Path
+) -> None:
+    model = tiny_families.save(family, tmp_path / "model")
+    words = rf"{router} gives more.*target_modules: \[(?!.*router).*q_proj"
+    with pytest.raises(TrainingError, match=words):
+        sft(model, tmp_path / "out", LoraConfig(r=2))
+    assert nothing_is_left(tmp_path / "out")
+    assert sft(model, tmp_path / "out", LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).steps == 2
+
+
 @pytest.mark.parametrize("train", [sft, dpo, grpo, ppo])
 def test_rows_on_both_sides_of_a_rotary_border_are_counted(train: Callable[..., Any], tmp_path: Path) -> None:
     rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4, "rope_theta": 1e4}

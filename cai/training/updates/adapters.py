@@ -49,9 +49,21 @@ def _refusal(model: Any, config: Any, targets: str | Sequence[str]) -> str | Non
         except Exception:  # an architecture that cannot be made without weights: the training will say
             return None
         try:
-            get_peft_model(skeleton, tried)
+            adapted = get_peft_model(skeleton, tried)
         except Exception as error:  # peft's words
             return str(error).strip().removesuffix(".") + "."
+    return _router(adapted)
+
+
+def _router(adapted: Any) -> str | None:
+    """Why an adapter would break a layer that is linear by its class alone, as some experts' routers are."""
+    from peft.tuners.lora import LoraLayer
+
+    layers = [module.get_base_layer() for module in adapted.modules() if isinstance(module, LoraLayer)]
+    for layer in layers:
+        own = isinstance(layer, torch.nn.Linear) and type(layer).forward is not torch.nn.Linear.forward
+        if own and type(layer).__module__.startswith("transformers.models."):
+            return f"{type(layer).__name__} gives more than a linear layer does, and peft adds to one alone."
     return None
 
 
