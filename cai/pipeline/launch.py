@@ -199,7 +199,19 @@ def check(config: RunConfig, training: bool = True) -> None:
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
     for model in dict.fromkeys((*(trained if training else ()), *measured)):
         if not on_a_server(model):
+            _require_no_server_s_settings(model)
             model_path(model)
+
+
+def _require_no_server_s_settings(model: ModelConfig) -> None:
+    """Raise UsageError for what would change the answers of a model on a server, and is not read here."""
+    for name in ("thinking", "extra_body"):
+        if getattr(model, name) not in (None, {}):
+            raise UsageError(
+                f"{model.name}: '{name}' is for a model on a server (engine: openai or anthropic) and has no "
+                "effect on one in this process, which is prompted as its chat template does by itself; "
+                "leave it out"
+            )
 
 
 def _check_training(config: RunConfig) -> None:
