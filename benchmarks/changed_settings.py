@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="settings that begin so")
     parser.add_argument("--folder", type=Path, default=Path("tests/pipeline/earlier_run"))
     asked = parser.parse_args()
-    source, sets = asked.folder.resolve(), [f"method={asked.method}"]
+    source, sets = asked.folder.resolve(), [f"method={asked.method}", "label.min_mass=0"]
     wrong: list[str] = []
     untried: list[str] = []
     count = 0
