@@ -11,6 +11,7 @@ from functools import cache
 from cai.config.run_config import ModelConfig, PriceConfig
 
 MILLION = 1_000_000
+CHARACTERS_PER_TOKEN = 4.0  # about, in English; other scripts have fewer
 _SAMPLE = 1_000  # tokens; long requests cost more per token at some providers
 
 

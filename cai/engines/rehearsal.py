@@ -1,13 +1,12 @@
 """Before a run spends anything: is every server that it will need there, and can its model play its part?
 
 Asked is one short question of each, and of a labeler that is to be read by log-probabilities whether it gives
-them. A model that this run has asked before is believed: its answers may be all that is needed now.
+them. A model of which this run has answers is believed: they may be all that is needed now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -43,9 +42,8 @@ async def rehearse(parts: Sequence[Part], journal: Journal, purse: Purse | None)
         BudgetError: the budget is spent already.
         UsageError: the budget is in dollars, and a price is not known.
     """
-    known = journal.spent()
     for part in parts:
-        if on_a_server(part.model) and part.model.name not in known:
+        if on_a_server(part.model) and not journal.has_answers_of(part.model.name):
             try:
                 await _try(part, purse)
             except BudgetError:
@@ -57,8 +55,11 @@ async def rehearse(parts: Sequence[Part], journal: Journal, purse: Purse | None)
 async def _try(part: Part, purse: Purse | None) -> None:
     engine = await open_engine(part.model, purse)
     try:
-        with suppress(ItemError):  # this one question's fault: the server was reached, and took the key
+        try:
             await engine.complete(HELLO)
+        except ItemError as error:  # a server that declines this one declines them all
+            question = HELLO.messages[0].content
+            raise EngineError(f"{part.model.name} does not answer even '{question}' ({error})") from error
         if part.logprobs and isinstance(engine, _Listing):
             await engine.require_logprobs()
     finally:

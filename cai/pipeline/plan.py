@@ -19,7 +19,7 @@ from cai.constitution.templates import Templates
 from cai.data.promptsets import PromptSets
 from cai.engines import models
 from cai.engines.backend import backend, base_url, on_a_server
-from cai.engines.prices import dollars, price_of
+from cai.engines.prices import CHARACTERS_PER_TOKEN, dollars, price_of
 from cai.evaluation.judging.judge import judge_answer
 from cai.pipeline.order import steps_of
 from cai.rewards.direct_judge import JudgeReward
@@ -29,7 +29,6 @@ from cai.stages.revise import Critic, revise
 from cai.values.errors import NoLogprobsError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Prompt, Response
 
-CHARACTERS = 4.0  # of a token, about, in English; other scripts have fewer
 SAMPLE = 16  # prompts that the stages are walked over
 WITHOUT_LOGPROBS = ("anthropic",)
 DRAWING = ("ppo", "grpo", "rloo", "best-sample")
@@ -92,12 +91,12 @@ class Gauge:
 
 def tokens(*texts: str) -> float:
     """About how many tokens the texts have."""
-    return sum(map(len, texts)) / CHARACTERS
+    return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
 
 
 def filler(count: int, first: str = "some") -> str:
     """A text of about ``count`` tokens that says something as far as any rule can see."""
-    return (first + " text that fills" * count)[: max(len(first), int(count * CHARACTERS))].strip()
+    return (first + " text that fills" * count)[: max(len(first), int(count * CHARACTERS_PER_TOKEN))].strip()
 
 
 async def demands(

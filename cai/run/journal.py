@@ -171,6 +171,10 @@ class Journal:
         """Add to what was spent on ``model``."""
         self._do(spending.ADD, (model, *astuple(spent)))
 
+    def has_answers_of(self, model: str) -> bool:
+        """Whether any answer is that of a model of this name."""
+        return self._do("SELECT 1 FROM answers WHERE engine = ? LIMIT 1", (model,)) is not None
+
     def __len__(self) -> int:
         return int(self._do("SELECT COUNT(*) FROM answers")[0])
 

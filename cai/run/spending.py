@@ -5,11 +5,11 @@ Sums, one row a model: a price that changes between two commands changes what is
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+
+from cai.run.peek import peek
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS spending (
@@ -43,13 +43,7 @@ ADD = f"INSERT INTO spending VALUES (?{', ?' * len(_NAMES)}) ON CONFLICT (model)
 
 def read(journal: Path) -> dict[str, Spent]:
     """By model, of a journal that nobody holds open for it; empty where there is none to be read."""
-    if not journal.exists():
-        return {}
-    try:
-        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            return {name: Spent(*numbers) for name, *numbers in db.execute(READ)}
-    except sqlite3.Error:  # no such table: a run of before, or one that paid for nothing
-        return {}
+    return {name: Spent(*numbers) for name, *numbers in peek(journal, READ)}
 
 
 def total(parts: Iterable[Spent]) -> Spent:

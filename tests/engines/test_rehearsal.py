@@ -64,3 +64,10 @@ async def test_a_model_that_this_run_knows_is_believed_and_answers_in_the_journa
         assert len(server.bodies) == count
     away = model("l", "http://127.0.0.1:9/v1")
     assert await ask(path, model("c", server.url), [Part("labeler", away)]) == "Hello."
+
+
+async def test_a_server_that_declines_everything_is_found(tmp_path: Path) -> None:
+    with serving([refusal(400, "we do not like this")]) as server:
+        with pytest.raises(EngineError, match=r"^critic: c does not answer even 'Say hello"):
+            await ask(tmp_path / "j.sqlite", model("c", server.url), [Part("critic", model("c", server.url))])
+        assert "A question of the run?" not in asked(server)

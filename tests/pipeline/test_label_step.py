@@ -118,5 +118,5 @@ async def test_an_unreadable_judgement_still_is_one(tmp_path: Path) -> None:
 
 
 async def test_nothing_scored_stops_the_run_with_its_reason(tmp_path: Path) -> None:
-    with pytest.raises(CaiError, match="the first reason: a response says nothing"):
+    with pytest.raises(CaiError, match="no pair could be scored: 1 × a response says nothing"):
         await labeled(tmp_path, [pair(0, b=":")], by_content)

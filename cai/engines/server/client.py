@@ -20,6 +20,7 @@ from yarl import URL
 
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import ON_A_SERVER
+from cai.engines.prices import CHARACTERS_PER_TOKEN
 from cai.engines.server import connection
 from cai.engines.server.complaint import Response
 from cai.engines.server.credentials import credentials
@@ -36,7 +37,6 @@ _WORTH_A_LINE = 2.0  # seconds
 # Requests that may fail alone at a server that has never answered, before it is the server's fault.
 _UNPROVEN = 4
 _NOBODY = 4  # attempts where nobody listens, and never did
-_CHARACTERS_PER_TOKEN = 4.0
 _LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -290,7 +290,7 @@ def _hidden(error: Later | EngineError, hide: Any) -> Later | EngineError:
 def _estimate(body: bytes, payload: Mapping[str, Any]) -> float:
     """Tokens that a request may take: its text, and the most that it may draw."""
     drawn = next((payload[name] for name in _LIMITS if isinstance(payload.get(name), int)), 0)
-    return len(body) / _CHARACTERS_PER_TOKEN + drawn
+    return len(body) / CHARACTERS_PER_TOKEN + drawn
 
 
 def _used(answer: Mapping[str, Any], estimate: float) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cai.chat.thought import strip_thinking
+from cai.engines.prices import CHARACTERS_PER_TOKEN
 from cai.values.errors import ItemError
 from cai.values.words import excerpt
 
@@ -23,7 +24,6 @@ CUT_OFF = frozenset({"length", "max_tokens", "model_length", "model_context_wind
 WITHHELD = frozenset(
     {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "refusal"}
 )
-CHARACTERS = 4  # of a token, about
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields of a message; the names of parts as well
 # JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -163,11 +163,8 @@ def _whole(text: str) -> str:
 def tokens_used(answer: Payload, sent: Payload) -> tuple[int, int]:
     """Tokens read and written, as the server counts them; where it does not, about as many as there were."""
     usage = answer.get("usage")
-    counts = usage if isinstance(usage, Mapping) else {}
-    found = (counts.get("prompt_tokens"), counts.get("completion_tokens"))
+    if isinstance(usage, Mapping):
+        return _counts(usage)[:2]
     texts = (str(sent.get("messages", "")), str(answer.get("choices", "")))
-    read, written = (
-        count if isinstance(count, int) and count >= 0 else len(text) // CHARACTERS
-        for count, text in zip(found, texts, strict=True)
-    )
+    read, written = (int(len(text) / CHARACTERS_PER_TOKEN) for text in texts)
     return read, written

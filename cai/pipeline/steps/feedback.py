@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -130,8 +131,9 @@ async def step_label(run: Run) -> None:
     scores = {f"{PREFIX}{name}": score for name, score in (exact | worth).items()}
     run.folder.record_metrics(scores, drop=PREFIX)
     if worth["scored"].value == 0:
-        first = next((p.unscored for p in results.done), "there was none")
-        raise CaiError(f"label: no pair could be scored; the first reason: {first}")
+        reasons = Counter(p.unscored for p in results.done).most_common(3)
+        told_why = "; ".join(f"{count} × {reason}" for reason, count in reasons) or "there was none"
+        raise CaiError(f"label: no pair could be scored: {told_why}")
     if found := doubts(scores):
         run.progress.say(f"label: {told(scores)}; {'; '.join(found)}")
     if (advised := advice(scores)) is not None:
