@@ -34,6 +34,12 @@ class PriceConfig(Section):
 
     input: Annotated[float, Field(ge=0.0)] = 0.0
     output: Annotated[float, Field(ge=0.0)] = 0.0
+    cache_read: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="of the input, what a provider's cache had; null: as the rest of it"
+    )
+    cache_write: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="of the input, what was put there; null: as the rest of it"
+    )
 
 
 _NO_SECRETS = (

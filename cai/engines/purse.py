@@ -8,8 +8,10 @@ with what those in flight cost if they cost what the others did; what is in flig
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Protocol
 
 from cai.config.run_config import BudgetConfig, ModelConfig, PriceConfig
 from cai.engines.prices import dollars, price_of
@@ -17,8 +19,12 @@ from cai.run.journal import Journal
 from cai.run.spending import Spent, total
 from cai.values.errors import BudgetError, UsageError
 
-Book = Callable[[int, int], None]
-"""Of one answer: tokens of the prompt, tokens of the completion (thoughts included)."""
+
+class Book(Protocol):
+    """Books one answer: tokens of the prompt, and of the completion (thoughts included)."""
+
+    def __call__(self, prompt: int, completion: int, found: int = 0, kept: int = 0, /) -> None:
+        """``found``, ``kept``: of the prompt, read from a cache and written to one."""
 
 
 class Purse:
@@ -38,8 +44,8 @@ class Purse:
     def spent(self) -> Spent:
         return self._spent
 
-    def account(self, config: ModelConfig, url: str, share: float = 1.0) -> Account:
-        """The account of one model; ``share`` of its price is paid (a batch: half).
+    def account(self, config: ModelConfig, url: str) -> Account:
+        """The account of one model.
 
         Raises:
             UsageError: there is a limit in dollars, and the model's price is not known.
@@ -51,12 +57,10 @@ class Purse:
                 "it beside the model (price: {input: 0.5, output: 1.5}, US dollars per million tokens; zeros "
                 "for a server of your own), or limit budget.tokens instead"
             )
-        if price is not None and share != 1.0:
-            price = PriceConfig(input=price.input * share, output=price.output * share)
-        return Account(self, config.name, price)
+        return Account(self, config.name, price, price_of(config, url, batch=True))
 
-    async def _enter(self) -> None:
-        while (reason := self._reached()) is not None:
+    async def _enter(self, owed: bool) -> None:
+        while not owed and (reason := self._reached()) is not None:
             if not self._in_flight:
                 raise BudgetError(reason)
             await self._idle.wait()
@@ -92,35 +96,40 @@ class Purse:
 
 
 class Account:
-    """One model's part of the purse."""
+    """One model's part of the purse. ``batch``: its price in a batch."""
 
-    def __init__(self, purse: Purse, name: str, price: PriceConfig | None):
+    def __init__(self, purse: Purse, name: str, price: PriceConfig | None, batch: PriceConfig | None):
         self._purse = purse
         self._name = name
         self._price = price
+        self._batch = batch
 
     @asynccontextmanager
-    async def request(self) -> AsyncIterator[Book]:
+    async def request(self, *, batch: bool = False, owed: bool = False) -> AsyncIterator[Book]:
         """Around one request; what it yields books the answer's tokens.
+
+        ``batch``: it is one of a batch; ``owed``: which an earlier process has sent, so that it is paid for
+        whatever the limit is.
 
         Raises:
             BudgetError: the limit is reached, and nothing is in flight any more.
         """
-        await self._purse._enter()
+        await self._purse._enter(owed)
         try:
-            yield self._book
+            yield partial(self._book, self._batch if batch else self._price)
         finally:
             self._purse._leave()
 
-    def _book(self, prompt_tokens: int, completion_tokens: int) -> None:
-        price = self._price
+    def _book(
+        self, price: PriceConfig | None, prompt: int, completion: int, found: int = 0, kept: int = 0, /
+    ) -> None:
         self._purse._book(
             self._name,
             Spent(
                 requests=1,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                usd=dollars(price, prompt_tokens, completion_tokens) if price else 0.0,
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                usd=dollars(price, prompt, completion, found, kept) if price else 0.0,
                 unpriced=0 if price else 1,
             ),
         )

@@ -33,9 +33,8 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def test_a_price_is_the_user_s_or_that_of_the_address() -> None:
-    assert price_of(ModelConfig(name="gpt-4o-mini"), "https://api.openai.com/v1") == PriceConfig(
-        input=0.15, output=0.6
-    )
+    listed = PriceConfig(input=0.15, output=0.6, cache_read=0.075, cache_write=0.15)
+    assert price_of(ModelConfig(name="gpt-4o-mini"), "https://api.openai.com/v1") == listed
     assert price_of(ModelConfig(name="gpt-4o-mini"), HERE) is None  # a proxy, or a namesake
     assert price_of(ModelConfig(name="no-such-model"), "https://api.openai.com/v1") is None
     assert price_of(CHEAP, "https://api.openai.com/v1") == CHEAP.price
@@ -93,10 +92,46 @@ async def test_a_request_that_comes_to_nothing_gives_its_place_back(journal: Jou
         await ask(account)
 
 
-async def test_half_the_price(journal: Journal) -> None:
-    purse = Purse(BudgetConfig(), journal)
-    await ask(purse.account(CHEAP, HERE, share=0.5))
+async def test_a_batch_is_half_the_price_and_what_was_sent_before_is_not_held_back(journal: Journal) -> None:
+    purse = Purse(BudgetConfig(tokens=3000), journal)
+    account = purse.account(CHEAP, HERE)
+    async with account.request(batch=True) as book:
+        book(1000, 1000)
     assert purse.spent.usd == pytest.approx(0.002)
+    with pytest.raises(BudgetError):
+        await ask(account)
+    async with account.request(batch=True, owed=True) as book:
+        book(1000, 1000)
+    assert purse.spent.tokens == 4000
+
+
+def test_a_batch_has_the_list_s_price_and_half_where_it_has_none() -> None:
+    openai, listed = "https://api.openai.com/v1", ModelConfig(name="gpt-4o-mini")
+    half = PriceConfig(input=0.075, output=0.3)
+    found = price_of(listed, openai, batch=True)
+    assert found is not None and (found.input, found.output) == (half.input, half.output)
+    own = ModelConfig(name="m", price=PriceConfig(input=1.0, output=3.0, cache_read=0.1))
+    assert price_of(own, HERE, batch=True) == PriceConfig(input=0.5, output=1.5, cache_read=0.05)
+    unlisted = price_of(ModelConfig(name="deepseek-chat"), "https://api.deepseek.com/v1")
+    assert unlisted is not None
+    lower = price_of(ModelConfig(name="deepseek-chat"), "https://api.deepseek.com/v1", batch=True)
+    assert lower is not None and lower.input == unlisted.input / 2  # the list has no batches of this one
+
+
+@pytest.mark.parametrize(
+    ("price", "usd"),
+    [
+        (PriceConfig(input=1.0, output=3.0), 4000),
+        (PriceConfig(input=1.0, output=3.0, cache_read=0.1, cache_write=1.25), 600 * 0.1 + 300 * 1.25 + 3100),
+    ],
+)
+async def test_what_a_cache_had_has_a_price_of_its_own(
+    journal: Journal, price: PriceConfig, usd: float
+) -> None:
+    purse = Purse(BudgetConfig(), journal)
+    async with purse.account(ModelConfig(name="m", price=price), HERE).request() as book:
+        book(1000, 1000, 600, 300)
+    assert purse.spent.usd == pytest.approx(usd / 1e6)
 
 
 async def test_it_is_told_by_model(journal: Journal) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cai.engines.server.reply import read_reply
+from cai.engines.server.reply import read_reply, tokens_used
 from cai.values.errors import ItemError
 
 
@@ -110,3 +110,21 @@ def test_an_answer_that_ran_out_in_thought_is_cut_off_and_not_empty(content: Any
 def test_servers_that_tell_no_counts_or_other_things() -> None:
     for usage in ("none", {"prompt_tokens": None}, {"completion_tokens_details": None}, [0]):
         assert read_reply(answer(usage=usage)).prompt_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("usage", "used"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 2}, (9, 2, 0, 0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, (9, 0, 4, 0)),
+        (
+            {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 3}},
+            (9, 0, 4, 3),
+        ),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 5, "prompt_cache_miss_tokens": 4}, (9, 0, 5, 0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 40}}, (9, 0, 9, 0)),
+        ({"prompt_tokens": 9, "prompt_tokens_details": None}, (9, 0, 0, 0)),
+    ],
+)
+def test_what_a_cache_had_is_counted_apart(usage: dict[str, Any], used: tuple[int, ...]) -> None:
+    assert tokens_used(answer(usage=usage), {}) == used

@@ -7,7 +7,7 @@ own, beside which limits and budgets would hold for neither. Its types are what 
 
 What the API lacks (seeds, other servers' ways of a prefill) is declined here as a server
 would decline it, without a request, so that it is learned and told as of every server.
-Left out: streaming, images, tools other than the one that names an option, prompt caching, batches.
+Left out: streaming, images, tools other than the one that names an option, prompt caching.
 Source: docs.anthropic.com/en/api/messages, and the types of the package ``anthropic`` 2.14.
 """
 
@@ -99,14 +99,17 @@ class MessagesClient(JsonClient):
 
     _told: frozenset[str] = frozenset()
 
-    async def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """As ``JsonClient.post``. ``path`` is the chat's and not used: the API has one."""
+    def wire(self, path: str, payload: Mapping[str, Any]) -> tuple[str, Payload]:
+        """As ``JsonClient.wire``. ``path`` is the chat's and not used: the API has one."""
         sent = as_payload(payload)
         for what in changed(payload, sent):
             if what not in self._told:
                 self._told |= {what}
                 self._tell(f"{payload['model']} at {self.base_url} {what}")
-        return as_chat_answer(await super().post("/v1/messages", sent), _cut_from_prefill(payload))
+        return "/v1/messages", sent
+
+    def heard(self, answer: dict[str, Any], payload: Mapping[str, Any]) -> Payload:
+        return as_chat_answer(answer, _cut_from_prefill(payload))
 
 
 # --- Asking ---------------------------------------------------------------------------------
@@ -257,6 +260,10 @@ def _usage(usage: Any) -> Payload:
     thought = details.get("thinking_tokens") if isinstance(details, Mapping) else None
     return {
         **({"prompt_tokens": sum(read)} if read else {}),
+        "prompt_tokens_details": {
+            "cached_tokens": usage.get("cache_read_input_tokens") or 0,
+            "cache_write_tokens": usage.get("cache_creation_input_tokens") or 0,
+        },
         "completion_tokens": usage.get("output_tokens"),
         "completion_tokens_details": {"reasoning_tokens": thought},
     }

@@ -12,7 +12,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -20,11 +21,11 @@ from yarl import URL
 
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import ON_A_SERVER
-from cai.engines.prices import CHARACTERS_PER_TOKEN
 from cai.engines.server import connection
-from cai.engines.server.complaint import Response
+from cai.engines.server.complaint import Response, is_page
 from cai.engines.server.credentials import credentials
 from cai.engines.server.faults import Later, Moderated, Refused, TooLong, read
+from cai.engines.server.reply import estimated_tokens, used_beyond
 from cai.engines.server.throttle import Pace, Patience, Turn
 from cai.values.errors import EngineError, ItemError
 
@@ -37,11 +38,30 @@ _WORTH_A_LINE = 2.0  # seconds
 # Requests that may fail alone at a server that has never answered, before it is the server's fault.
 _UNPROVEN = 4
 _NOBODY = 4  # attempts where nobody listens, and never did
-_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request. ``tokens``: of a question to the model, an estimate. ``as_text``: the answer is no JSON.
+
+    ``content``: the type of ``body``. ``asks``: whether it is a question to the model.
+    """
+
+    method: str
+    path: str
+    body: bytes | None = None
+    content: str = JSON
+    tokens: float = 0.0
+    as_text: bool = False
+    asks: bool = False
 
 
 class JsonClient:
-    """The server of a model. One session and one pace per event loop."""
+    """The server of a model. One session and one pace per event loop.
+
+    Questions are put as chat payloads; ``wire``, ``heard`` and ``declined`` translate for other protocols.
+    """
 
     def __init__(
         self,
@@ -68,28 +88,60 @@ class JsonClient:
         self._urls: dict[str, URL] = {}
         self._said: dict[str, float] = {}
         self._failed_unproven = 0
-        self._known_good: tuple[str, bytes] | None = None  # a request that was answered
+        self._known_good: Call | None = None  # a request that was answered
         self._proven = False
 
     async def post(self, path: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """The server's JSON answer.
+        """The model's answer to a chat payload, as a chat's.
 
         Raises:
             Refused: the server declines this request, or its form; Moderated for its content, TooLong.
             ItemError: the server fails on this request again and again, and answers others.
             EngineError: no server, no permission, no such model, no money, or too busy for too long.
         """
+        place, sent = self.wire(path, payload)
+        body = json.dumps(sent).encode()
+        tokens = estimated_tokens(body, sent) if self._per_minute[1] else 0.0
+        try:
+            answer = await self.call(Call("POST", place, body, tokens=tokens, asks=True))
+        except Refused as refused:
+            raise self.declined(refused) from refused
+        return self.heard(answer, payload)
+
+    def arrived(self, response: Response, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a chat payload that came in another way; raises as ``faults.read`` does."""
+        try:
+            return self.heard(read(response, self._who, proven=True), payload)
+        except Refused as refused:
+            raise self.declined(refused) from refused
+
+    def wire(self, path: str, payload: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """(path, body) of a chat payload in the server's protocol; raises Refused for what that lacks."""
+        return path, payload
+
+    def heard(self, answer: dict[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+        """An answer in the server's protocol as a chat's."""
+        return answer
+
+    def declined(self, refused: Refused) -> Refused:
+        """A refusal in the names of a chat payload's fields."""
+        return refused
+
+    async def call(self, call: Call, instead: Callable[[], Awaitable[Any]] | None = None) -> Any:
+        """What the server answers: JSON, or text. Raises as ``post``.
+
+        ``instead``: of a call that must not be made twice; looks, after a failure, whether it has had its
+        effect all the same, and gives the answer that it would have had, or None.
+        """
         self._open()
         pace = self._pace
-        body = json.dumps(payload).encode()
-        tokens = _estimate(body, payload) if pace.counts_tokens else 0.0
         failures, alone, first_failed = 0, 0, 0.0
         while True:
-            turn, correction = await pace.turn(tokens), 0.0
+            turn, correction = await pace.turn(call.tokens), 0.0
             try:
-                answer = await self._send(path, body)
-                correction = _used(answer, tokens) if tokens else 0.0
-                self._known_good, self._proven = (path, body), True
+                answer = await self._send(call)
+                correction = used_beyond(answer, call.tokens) if call.tokens else 0.0
+                self._known_good, self._proven = call if call.asks else self._known_good, True
                 pace.answered(turn)
                 return answer
             except Refused:
@@ -102,18 +154,20 @@ class JsonClient:
                 pace.done(turn, correction)
             failures += 1
             first_failed = first_failed if failures > 1 else turn.at
-            alone += await self._fails_alone(later, path, turn, failures, first_failed)
+            alone += await self._fails_alone(later, call, turn, failures, first_failed)
             if alone > 1:  # twice, for the server may have come back in between
                 raise ItemError("the server failed on this request", later.what)
             if pause is None:
                 pause = later.wait or self._patience.pause(failures - 1)
                 self._say(later, pause if failures > 2 else 0.0)
                 await asyncio.sleep(pause)
+            if instead is not None and (answer := await instead()) is not None:
+                return answer
 
     async def glance(self, path: str, seconds: float = 5.0) -> dict[str, Any]:
         """What the server has at ``path``, asked once; {} where it has nothing readable there."""
         try:
-            response = await self._exchange("GET", path, None, aiohttp.ClientTimeout(total=seconds))
+            response = await self._exchange(Call("GET", path), aiohttp.ClientTimeout(total=seconds))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
             return {}
         return response.json if response.status == 200 and isinstance(response.json, dict) else {}
@@ -140,8 +194,8 @@ class JsonClient:
             self._session = aiohttp.ClientSession(
                 connector=connection.connector(self.base_url, self._proxy),
                 headers={
-                    "Content-Type": "application/json",
-                    "Accept": "application/json",
+                    "Content-Type": JSON,
+                    "Accept": JSON,
                     **self._who.headers,
                 },
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -150,29 +204,32 @@ class JsonClient:
             )
         return self._session
 
-    async def _send(self, path: str, body: bytes) -> dict[str, Any]:
+    async def _send(self, call: Call) -> Any:
         """One attempt. Raises Refused, EngineError and Later, all without secrets."""
         try:
-            response = await self._exchange("POST", path, body)
+            response = await self._exchange(call)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             found = connection.why(error, self.base_url, self._proxy)
             # The library's errors hold the address with its parameters: their words are taken, not they.
             raise _hidden(found, self._who.hide) from None
+        if call.as_text and response.status == 200 and not is_page(response):
+            return response.text
         return read(response, self._who, proven=self._proven)
 
-    async def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout | None = None
-    ) -> Response:
-        url = self._urls.get(path)
+    async def _exchange(self, call: Call, timeout: aiohttp.ClientTimeout | None = None) -> Response:
+        url = self._urls.get(call.path)
         if url is None:
-            url = self._urls[path] = URL(self.base_url + path).update_query(self._query)
+            url = self._urls[call.path] = URL(self.base_url + call.path).update_query(self._query)
         options: dict[str, Any] = {"timeout": timeout} if timeout else {}
-        async with self._open().request(method, url, data=body, allow_redirects=False, **options) as came:
+        if call.content != JSON:
+            options["headers"] = {"Content-Type": call.content}
+        asking = self._open().request(call.method, url, data=call.body, allow_redirects=False, **options)
+        async with asking as came:
             text = (await came.read()).decode(errors="replace")
             good = came.status == 200
             text = self._who.hide_in_answer(text) if good else self._who.hide(text)
             try:
-                content = json.loads(text)
+                content = None if call.as_text and good else json.loads(text)
             except ValueError:
                 content = None
             return Response(came.status, came.headers, text, content)
@@ -200,7 +257,7 @@ class JsonClient:
         return pause
 
     async def _fails_alone(
-        self, later: Later, path: str, turn: Turn, failures: int, first_failed: float
+        self, later: Later, call: Call, turn: Turn, failures: int, first_failed: float
     ) -> bool:
         """After failure number ``failures`` of a request: whether the server answers others meanwhile.
 
@@ -222,10 +279,10 @@ class JsonClient:
         if enough and later.kind == "request":
             if not pace.answers:
                 raise await self._given_up(later)
-            return await self._answers_others(path, turn)
+            return await self._answers_others(call, turn)
         return False
 
-    async def _answers_others(self, path: str, turn: Turn) -> bool:
+    async def _answers_others(self, call: Call, turn: Turn) -> bool:
         """Whether the server answers requests other than the one that failed in its ``turn``.
 
         Where no other was answered since, one that was answered before is asked once more: only an answer
@@ -235,11 +292,11 @@ class JsonClient:
         async with self._control_lock:
             if pace.answered_at is not None and pace.answered_at > turn.at:
                 return True
-            if self._known_good is None or self._known_good[0] != path:
+            if self._known_good is None or self._known_good.path != call.path:
                 return False
             asked = await pace.turn()
             try:
-                await self._send(*self._known_good)
+                await self._send(self._known_good)
             except (Later, Refused):
                 return False
             finally:
@@ -285,27 +342,6 @@ def _hidden(error: Later | EngineError, hide: Any) -> Later | EngineError:
     if isinstance(error, Later):
         return Later(error.kind, hide(error.what), wait=error.wait, alive=error.alive, status=error.status)
     return EngineError(hide(str(error)))
-
-
-def _estimate(body: bytes, payload: Mapping[str, Any]) -> float:
-    """Tokens that a request may take: its text, and the most that it may draw."""
-    drawn = next((payload[name] for name in _LIMITS if isinstance(payload.get(name), int)), 0)
-    return len(body) / CHARACTERS_PER_TOKEN + drawn
-
-
-def _used(answer: Mapping[str, Any], estimate: float) -> float:
-    """Tokens that it took beyond the estimate; 0 where the server does not say."""
-    usage = answer.get("usage")
-    if not isinstance(usage, Mapping):
-        return 0.0
-    total = usage.get("total_tokens")
-    if not isinstance(total, int):
-        parts = [
-            usage.get(name)
-            for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-        ]
-        total = sum(part for part in parts if isinstance(part, int))
-    return total - estimate if total else 0.0
 
 
 def _spoken(seconds: float) -> str:

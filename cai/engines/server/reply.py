@@ -24,6 +24,7 @@ CUT_OFF = frozenset({"length", "max_tokens", "model_length", "model_context_wind
 WITHHELD = frozenset(
     {"content_filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "refusal"}
 )
+_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # fields of a message; the names of parts as well
 # JSON can spell half a surrogate pair, which neither tokenizers nor parquet files take.
 _HALF_A_PAIR = re.compile("[\ud800-\udfff]")
@@ -160,11 +161,46 @@ def _whole(text: str) -> str:
     return _HALF_A_PAIR.sub("\ufffd", text)
 
 
-def tokens_used(answer: Payload, sent: Payload) -> tuple[int, int]:
-    """Tokens read and written, as the server counts them; where it does not, about as many as there were."""
+def tokens_used(answer: Payload, sent: Payload) -> tuple[int, int, int, int]:
+    """Tokens read and written, and of those read: found in a cache, and put there; as the server counts them.
+
+    Where it does not count, about as many as there were.
+    """
     usage = answer.get("usage")
     if isinstance(usage, Mapping):
-        return _counts(usage)[:2]
+        read, written, _ = _counts(usage)
+        found, kept = _cached(usage)
+        return read, written, min(found, read), min(kept, max(0, read - found))
     texts = (str(sent.get("messages", "")), str(answer.get("choices", "")))
     read, written = (int(len(text) / CHARACTERS_PER_TOKEN) for text in texts)
-    return read, written
+    return read, written, 0, 0
+
+
+def _cached(usage: Payload) -> tuple[int, int]:
+    """Tokens of the prompt that were found in a cache, and that were put there: OpenAI's, and DeepSeek's."""
+    details = usage.get("prompt_tokens_details")
+    inner: Payload = details if isinstance(details, Mapping) else {}
+    found = inner.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))
+    kept = inner.get("cache_write_tokens")
+    return (found if isinstance(found, int) else 0), (kept if isinstance(kept, int) else 0)
+
+
+def estimated_tokens(body: bytes, payload: Payload) -> float:
+    """Tokens that a request may take: its text, and the most that it may draw."""
+    drawn = next((payload[name] for name in _LIMITS if isinstance(payload.get(name), int)), 0)
+    return len(body) / CHARACTERS_PER_TOKEN + drawn
+
+
+def used_beyond(answer: Payload, estimate: float) -> float:
+    """Tokens that it took beyond the estimate; 0 where the server does not say."""
+    usage = answer.get("usage")
+    if not isinstance(usage, Mapping):
+        return 0.0
+    total = usage.get("total_tokens")
+    if not isinstance(total, int):
+        parts = [
+            usage.get(name)
+            for name in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
+        ]
+        total = sum(part for part in parts if isinstance(part, int))
+    return total - estimate if total else 0.0
