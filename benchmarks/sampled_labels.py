@@ -1,13 +1,14 @@
 """Sampled labels against exact ones: does the interval hold what log-probabilities say, and do weights help?
 
-    python -m benchmarks.sampled_labels [--pairs 300] [--seeds 3] [--out runs/sampled-labels]
+    python -m benchmarks.sampled_labels [--pairs 300] [--seeds 3] [--verdicts 1 3 8 16] [--out runs/sampled-labels]
 
 The pocket labeler judges pairs of its own answers in both orders. The exact label is read from its
-log-probabilities; the same labeler, asked to speak, gives 16 verdicts in each order, of which the first k
+log-probabilities; the same labeler, asked to speak, gives its verdicts in each order, of which the first k
 are a label at k. Coverage is the share of pairs whose 95 % interval holds the exact label, and so is that of
 intervals of early stopping. Then a reward model learns the labels of each k, and of pairs of which every
-other one has 1 verdict and the rest 16, with and without uncertainty weights; its log-loss is that on
-held-out pairs with their exact labels. At one k all weights are alike: with and without are one training.
+other one has the fewest verdicts and the rest the most, with and without uncertainty weights; its log-loss
+is that on held-out pairs with their exact labels, all seeds' models on the same pairs. At one k all weights
+are alike: with and without are one training.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from cai.training.reward_model import train_reward
 from cai.values.types import Comparison, Preference, Prompt, Response, Votes, rank
 
 K = (1, 3, 8, 16)
-MOST = max(K)
 
 
 def at(labels: Sequence[Preference], k: int) -> Preference:
@@ -47,8 +47,8 @@ def at(labels: Sequence[Preference], k: int) -> Preference:
     return labels[k - 1]
 
 
-async def measure(count: int, out: Path) -> tuple[list[Preference], list[list[Preference]]]:
-    """Exact labels, and for each of them the sampled ones at 1 … 16 verdicts."""
+async def measure(count: int, most: int, out: Path) -> tuple[list[Preference], list[list[Preference]]]:
+    """Exact labels, and for each of them the sampled ones at 1 … ``most`` verdicts."""
     config = resolve(None, [], {"constitution": "harmless", "limit": count}, {})
     templates = Templates.load()
     constitution = load_constitution("harmless", templates)
@@ -73,9 +73,9 @@ async def measure(count: int, out: Path) -> tuple[list[Preference], list[list[Pr
             return (await run_items("label", pairs, work, bound=64)).done
 
         exact = await labels(LabelConfig(read="logprobs"))
-        await labels(LabelConfig(read="samples", samples=MOST, max_tokens=8))  # all, once
+        await labels(LabelConfig(read="samples", samples=most, max_tokens=8))  # all, once
         every = [
-            await labels(LabelConfig(read="samples", samples=k, max_tokens=8)) for k in range(1, MOST + 1)
+            await labels(LabelConfig(read="samples", samples=k, max_tokens=8)) for k in range(1, most + 1)
         ]
         await models.close()
     kept = [n for n, one in enumerate(exact) if one.p is not None and every[0][n].p is not None]
@@ -99,17 +99,19 @@ def stopped(labels: Sequence[Preference]) -> tuple[float, tuple[float, float], i
     return whole.p, whole.interval, used
 
 
-def coverage(exact: Sequence[Preference], sampled: Sequence[Sequence[Preference]]) -> None:
+def coverage(
+    exact: Sequence[Preference], sampled: Sequence[Sequence[Preference]], counts: Sequence[int]
+) -> None:
     print("| verdicts in each order | coverage of 95 % | mean width | root mean square error of P |")
     print("|---|---|---|---|")
-    for k in K:
+    for k in counts:
         rows = [(one.p or 0.0, at(several, k)) for one, several in zip(exact, sampled, strict=True)]
         ends = [(p, found.p or 0.0, found.interval or (0.0, 1.0)) for p, found in rows]
         line(f"{k}", [low <= p <= high for p, _, (low, high) in ends], ends)
     early = [(one.p or 0.0, *stopped(several)) for one, several in zip(exact, sampled, strict=True)]
     used = sum(n for *_, n in early) / len(early) / 2
     line(
-        f"up to 16, stopped early ({used:.1f} on average)",
+        f"up to {max(counts)}, stopped early ({used:.1f} on average)",
         [low <= p <= high for p, _, (low, high), _ in early],
         [(p, q, ends) for p, q, ends, _ in early],
     )
@@ -125,16 +127,22 @@ def line(name: str, hits: list[bool], ends: list[tuple[float, float, tuple[float
 
 
 def rewards(
-    exact: Sequence[Preference], sampled: Sequence[Sequence[Preference]], seeds: int, out: Path
+    exact: Sequence[Preference],
+    sampled: Sequence[Sequence[Preference]],
+    counts: Sequence[int],
+    seeds: int,
+    out: Path,
 ) -> None:
     held = set(range(0, len(exact), 4))
     test = [exact[n] for n in sorted(held)]
     rest = [n for n in range(len(exact)) if n not in held]
     sets: dict[str, list[Preference]] = {"exact": [exact[n] for n in rest]}
-    for k in K:
+    for k in counts:
         sets[f"k = {k}"] = [plain(at(sampled[n], k)) for n in rest]
-    mixed = [at(sampled[n], 1 if i % 2 else MOST) for i, n in enumerate(rest)]
-    sets |= {"k = 1 and 16 by turns": [plain(one) for one in mixed], "k = 1 and 16, weighted": mixed}
+    few, most = min(counts), max(counts)
+    mixed = [at(sampled[n], few if i % 2 else most) for i, n in enumerate(rest)]
+    both = f"k = {few} and {most}"
+    sets |= {f"{both} by turns": [plain(one) for one in mixed], f"{both}, weighted": mixed}
     config = resolve(None, ["reward_model.epochs=2"], {}, {})
     base = model_path(config.model)
     print("\n| labels | reward model: log-loss against exact labels |\n|---|---|")
@@ -172,16 +180,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--verdicts", type=int, nargs="+", default=list(K))
     parser.add_argument("--out", type=Path, default=Path("runs/sampled-labels"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    exact, sampled = asyncio.run(measure(options.pairs, options.out))
+    exact, sampled = asyncio.run(measure(options.pairs, max(options.verdicts), options.out))
     masses = [r.mass for one in exact for j in one.judgements for r in j.readings if r and r.mass is not None]
     average = sum(masses) / len(masses)
     print(f"{len(exact)} pairs; mass of the options: least {min(masses):.4f}, mean {average:.4f}\n")
-    coverage(exact, sampled)
+    coverage(exact, sampled, options.verdicts)
     if options.seeds:
-        rewards(exact, sampled, options.seeds, options.out)
+        rewards(exact, sampled, options.verdicts, options.seeds, options.out)
 
 
 if __name__ == "__main__":

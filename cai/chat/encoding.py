@@ -10,6 +10,7 @@ finished answer (``turn.py``), and a base model without a template gets the dial
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -140,14 +141,34 @@ def read(
     Cut off there, or without the channel or recipient that the template announces an answer with, it holds no
     answer: ("", True). After a prefill the words are the answer's from the first on.
     """
+    found = answer_in(tokenizer, ids, prefilled=prefilled)
+    return found.text, found.cut_off
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``thought_tokens``: those of the completion that are no part of the answer's text."""
+
+    text: str
+    cut_off: bool
+    thought_tokens: int
+
+
+def answer_in(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], *, prefilled: bool = False) -> Answer:
+    """As ``read``, and how much of the completion was thought: of textual markers, by its characters."""
     chat = _chat(tokenizer)
     kept, thought = chat.answer_ids(list(ids), prefilled)
     if kept is None:
-        return "", True
+        return Answer("", True, len(ids))
+    beside = len(ids) - len(kept) - (len(chat.ids([chat.before])[0]) if chat.turn.announced else 0)
     text = decode(tokenizer, kept, prefilled=prefilled)
     if prefilled:
-        return text, False
-    return strip_thinking(text.lstrip() if thought else text, chat.markers)
+        return Answer(text, False, max(0, beside) if thought else 0)
+    text = text.lstrip() if thought else text
+    answer, cut_off = strip_thinking(text, chat.markers)
+    if len(answer) < len(text):
+        beside += round(len(kept) * (len(text) - len(answer)) / len(text))
+    return Answer(answer, cut_off, max(0, beside) if thought or len(answer) < len(text) else 0)
 
 
 def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> str:
@@ -158,6 +179,11 @@ def prompt_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message])
 def plain_template_begins(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the plain dialogue form begins with the tokenizer's beginning of text."""
     return bool(_chat(tokenizer).begins)
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
+    """What is known of the tokenizer's chat template."""
+    return _chat(tokenizer)
 
 
 _CHATS: WeakKeyDictionary[PreTrainedTokenizerBase, ChatTemplate] = WeakKeyDictionary()

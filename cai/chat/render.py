@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -79,9 +79,13 @@ class TemplateRefusal(Exception):
 class Renderer:
     """The chat template of one tokenizer. Shapes are rendered once and kept."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, variables: Mapping[str, Any] = TEMPLATE_VARIABLES
+    ) -> None:
+        """``variables``: what the template is told beside the conversation."""
         template = tokenizer.chat_template
         self._tokenizer = tokenizer
+        self._variables = variables
         # Also where cai has saved the form as the template of a model that it trained.
         self.plain = not template or template in (saved_plain(False), saved_plain(True))
         self._kept: dict[tuple[object, ...], list[Piece] | TemplateRefusal] = {}
@@ -147,7 +151,7 @@ class Renderer:
                 chat_template=PLAIN_TEMPLATE if self.plain else None,
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
-                **TEMPLATE_VARIABLES,
+                **self._variables,
             )
         except Exception as error:  # a template may fail in any way that Jinja can
             raise TemplateRefusal(str(error)) from error

@@ -63,7 +63,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Metrics as JSON on standard output.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, e.g. runs/latest.")]
 File = Annotated[str, typer.Argument(metavar="CONSTITUTION", help="A file, or the name of a shipped one.")]
-Engine = Annotated[str | None, typer.Option(help="auto, transformers, vllm, openai or anthropic.")]
+Engine = Annotated[
+    str | None, typer.Option(help="auto, transformers, vllm, openai, openai-responses or anthropic.")
+]
 Model = Annotated[str | None, typer.Option(help="'pocket', a folder, or a Hugging Face model name.")]
 
 

@@ -22,7 +22,7 @@ def eval_(
     suite: Annotated[list[str] | None, typer.Option(help="NAME, or NAME=FILE with its data.")] = None,
     judge: Annotated[str | None, typer.Option(help="The model that grades; default: the labeler.")] = None,
     judge_engine: Annotated[
-        str | None, typer.Option(help="auto, transformers, vllm, openai or anthropic.")
+        str | None, typer.Option(help="auto, transformers, vllm, openai, openai-responses or anthropic.")
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="Whom win rates are against.")] = None,
     prompts: Annotated[str | None, typer.Option(help="Held-out prompts; default: the run's.")] = None,

@@ -25,7 +25,7 @@ from cai.config.train_config import (
     Share,
 )
 
-EngineName = Literal["auto", "transformers", "vllm", "openai", "anthropic"]
+EngineName = Literal["auto", "transformers", "vllm", "openai", "openai-responses", "anthropic"]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0)]
 
 

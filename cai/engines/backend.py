@@ -25,7 +25,8 @@ from cai.engines.model_files import (
 from cai.engines.purse import Purse
 from cai.values.errors import EngineError, UsageError
 
-Backend = Literal["transformers", "vllm", "openai", "anthropic"]
+Backend = Literal["transformers", "vllm", "openai", "openai-responses", "anthropic"]
+SERVED = ("openai", "openai-responses", "anthropic")
 HUB_FILES = [*WEIGHTS, *SETTINGS]
 
 
@@ -48,7 +49,7 @@ def backend(config: ModelConfig) -> Backend:
 
 def on_a_server(config: ModelConfig) -> bool:
     """Whether the model answers over the network, where its weights are not to be had."""
-    return backend(config) in ("openai", "anthropic")
+    return backend(config) in SERVED
 
 
 def concurrency(config: ModelConfig) -> int:

@@ -199,19 +199,22 @@ def check(config: RunConfig, training: bool = True) -> None:
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
     for model in dict.fromkeys((*(trained if training else ()), *measured)):
         if not on_a_server(model):
-            _require_no_server_s_settings(model)
-            model_path(model)
+            _require_here(model)
 
 
-def _require_no_server_s_settings(model: ModelConfig) -> None:
-    """Raise UsageError for what would change the answers of a model on a server, and is not read here."""
-    for name in ("thinking", "extra_body"):
-        if getattr(model, name) not in (None, {}):
-            raise UsageError(
-                f"{model.name}: '{name}' is for a model on a server (engine: openai or anthropic) and has no "
-                "effect on one in this process, which is prompted as its chat template does by itself; "
-                "leave it out"
-            )
+def _require_here(model: ModelConfig) -> None:
+    """Raise UsageError where there is no such model here, or it cannot be asked as it is set to be."""
+    if model.extra_body:
+        raise UsageError(
+            f"{model.name}: 'extra_body' is for a model on a server (engine: openai or anthropic) and has no "
+            "effect on one in this process; leave it out"
+        )
+    folder = model_path(model)
+    if model.thinking is not None:
+        from cai.chat.thinking import thinking_as
+        from cai.chat.tokenizer_files import load_tokenizer
+
+        thinking_as(load_tokenizer(folder), model.name, model.thinking)
 
 
 def _check_training(config: RunConfig) -> None:
@@ -220,6 +223,12 @@ def _check_training(config: RunConfig) -> None:
             f"model.engine: {config.model.engine} serves a policy that cannot be trained here; use it for "
             f"critic and labeler (--set critic.engine={config.model.engine} --set critic.name=…) and name a "
             "local policy"
+        )
+    if config.model.thinking:
+        raise UsageError(
+            f"model.thinking: {str(config.model.thinking).lower()} cannot be kept: thought is never learned, "
+            "so what is trained answers at once. Leave it out; a critic, labeler or judge may think, of the "
+            "same weights too (--set critic.name=… --set critic.thinking=true)"
         )
     check_prompts(config)
     check_sources(

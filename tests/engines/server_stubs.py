@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from messages_stub import Claude
+from responses_stub import as_chat, as_response, complaint
 
 from cai.config.run_config import EngineName
 
@@ -30,6 +31,7 @@ Body = dict[str, Any]
 Answer = tuple[int, Any]
 
 _MESSAGES = "docs.anthropic.com/en/api/messages"
+_RESPONSES = "platform.openai.com/docs/api-reference/responses"
 CHATTER = {"The": 0.93, "I": 0.02, "A": 0.004, "B": 0.016, "Well": 0.01, "It": 0.008, "Sure": 0.006}
 HEAD, END = 3, 2  # tokens of a turn's heading and of its end
 KNOWN = {
@@ -289,6 +291,22 @@ class MessagesProvider(Provider):
         return random.Random(len(self.claude.bodies)).choices("AB", [first["A"], first["B"]])[0]
 
 
+@dataclass
+class ResponsesProvider(Provider):
+    """A server of OpenAI's Responses API, which is ``responses_stub``'s. ``reasons``: of the newer kind."""
+
+    engine: EngineName = "openai-responses"
+    lists: str = "chat"
+    constrains: frozenset[str] = frozenset({"json_schema"})
+    reasons: bool = False
+
+    def answer(self, body: Body) -> Answer:
+        self.bodies.append(body)
+        if (refusal := complaint(body, self.reasons)) is not None:
+            return refusal
+        return 200, as_response(self._reply(as_chat(body)), body)
+
+
 # --- Refusals, in the words of those who refuse ---------------------------------------------
 
 
@@ -518,6 +536,14 @@ def providers() -> list[Provider]:
             thinks="hidden",
             thinking_off=_effort,
             constrains=frozenset({"json_schema"}),
+        ),
+        ResponsesProvider("OpenAI's Responses API", _RESPONSES),
+        ResponsesProvider(
+            "OpenAI's Responses API, a reasoning model",
+            "platform.openai.com/docs/guides/reasoning",
+            thinks="hidden",
+            thinking_off=lambda body: body.get("reasoning_effort") == "minimal",
+            reasons=True,
         ),
         replace(
             openai,

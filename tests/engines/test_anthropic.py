@@ -365,10 +365,32 @@ async def test_revising_and_labelling_a_run_again_asks_nothing_twice_and_no_file
         assert KEY.encode() not in file.read_bytes(), file
 
 
+async def test_a_name_or_address_that_is_not_there_is_told_in_the_apis_terms() -> None:
+    for status in (404, 405):
+        async with asking([error(status, "not_found_error", "model: claude-y")]) as (engine, stub):
+            with pytest.raises(EngineError, match="it is what stands before /v1/messages") as told:
+                await engine.complete(request())
+        assert "end in /v1" not in str(told.value) and "claude-y" in str(told.value)
+        assert len(stub.bodies) == 1
+
+
 async def test_a_cache_is_counted_as_read() -> None:
     usage = {"cache_read_input_tokens": 100, "cache_creation_input_tokens": 10}
     async with asking([message(text("Hi."), **usage)]) as (engine, _):
         assert (await engine.complete(request())).prompt_tokens == 113
+
+
+async def test_what_a_cache_had_has_its_own_price(tmp_path: Path) -> None:
+    usage = {"input_tokens": 0, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 10}
+    price = PriceConfig(input=10, output=1, cache_read=1, cache_write=12)
+    async with serving([message(text("Hi."), **usage)]) as stub:
+        with closing(Journal(tmp_path / "journal.sqlite")) as journal:
+            engine = await open_engine(config(stub, price=price), Purse(BudgetConfig(), journal))
+            await engine.complete(request())
+            await engine.close()
+            spent = journal.spent()["claude-x"]
+    assert spent.prompt_tokens == 110
+    assert spent.usd == pytest.approx((100 * 1 + 10 * 12 + 2 * 1) / 1e6)
 
 
 def test_the_doctor_shows_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cai.chat import encoding
+from cai.chat.thinking import Thinking, thinking_as
 from cai.chat.tokenizer_files import load_tokenizer
 from cai.engines.model_files import context_length, stop_token_ids
 from cai.values.errors import EngineError, ItemError, UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CompletionJob:
-    """A completion request as the model sees it."""
+    """A completion request as the model sees it. ``ends``: tokens that end it beside those of a turn."""
 
     prompt: list[int]
     max_tokens: int
@@ -28,6 +29,7 @@ class CompletionJob:
     stop: tuple[str, ...]
     prefilled: bool
     output: list[int] = field(default_factory=list)
+    ends: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -44,11 +46,13 @@ class ChoiceJob:
 
 
 class TextSide:
-    """A model's tokenizer, chat template and context length.
+    """A model's tokenizer, chat template and context length; how it thinks, where it is to (``thinking``).
 
     Raises:
         UsageError: its tokenizer or chat template cannot be used, which is known before anything is asked.
     """
+
+    thinking: Thinking | None = None
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, context: int, stop_ids: Iterable[int] = ()
@@ -59,12 +63,12 @@ class TextSide:
         self.template_stops = encoding.stop_strings(tokenizer)
 
     @classmethod
-    def load(cls, folder: Path, max_model_len: int | None) -> TextSide:
-        """The text side of a checkpoint folder.
+    def load(cls, folder: Path, max_model_len: int | None, thinking: int | None = None) -> TextSide:
+        """The text side of a checkpoint folder, whose model is to think or not.
 
         Raises:
             EngineError: the tokenizer cannot be loaded.
-            UsageError: it, or its chat template, cannot be used.
+            UsageError: it, or its chat template, cannot be used, or not with ``thinking``.
         """
         try:
             tokenizer = load_tokenizer(folder)
@@ -72,7 +76,9 @@ class TextSide:
             raise
         except Exception as error:  # a broken file may raise anything
             raise EngineError(f"the tokenizer in {folder} cannot be loaded: {error}") from error
-        return cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
+        side = cls(tokenizer, context_length(folder, max_model_len), stop_token_ids(folder))
+        side.thinking = thinking_as(tokenizer, str(folder), thinking)
+        return side
 
     def completion(self, request: CompletionRequest) -> CompletionJob:
         """Raises ItemError when the prompt leaves no room for an answer.
@@ -80,10 +86,12 @@ class TextSide:
         An answer may be cut below ``max_tokens`` by the end of the context; its finish is "length".
         """
         ids = encoding.encode(self.tokenizer, request.messages, prefill=request.prefill)
-        room = self._room(ids, 1)
-        stop = (*request.sampling.stop, *self.template_stops)
-        limit = min(request.sampling.max_tokens, room)
-        return CompletionJob(ids, limit, request.sampling, request.seed, stop, bool(request.prefill))
+        return self.job(ids, request.sampling, request.seed, bool(request.prefill))
+
+    def job(self, ids: list[int], sampling: Sampling, seed: int, prefilled: bool = False) -> CompletionJob:
+        """A draw after a prompt's ``ids``; raises as ``completion``."""
+        limit = min(sampling.max_tokens, self._room(ids, 1))
+        return CompletionJob(ids, limit, sampling, seed, (*sampling.stop, *self.template_stops), prefilled)
 
     def choice(self, request: ChoiceRequest) -> ChoiceJob:
         """Raises ItemError when prompt and option do not fit, or options cannot be told apart."""
@@ -96,10 +104,10 @@ class TextSide:
     def finish(self, job: CompletionJob, ids: Sequence[int]) -> Completion:
         """The answer from the tokens that were sampled, its end token among them or not."""
         ended = bool(ids) and ids[-1] in self.end_ids
-        text, cut_off = encoding.read(self.tokenizer, ids[:-1] if ended else ids, prefilled=job.prefilled)
-        text, stopped = cut_at(text, job.stop)
-        finish = "stop" if (ended or stopped) and not cut_off else "length"
-        return Completion(text, finish, len(job.prompt), len(ids))  # type: ignore[arg-type]
+        found = encoding.answer_in(self.tokenizer, ids[:-1] if ended else ids, prefilled=job.prefilled)
+        text, stopped = cut_at(found.text, job.stop)
+        finish: Literal["stop", "length"] = "stop" if (ended or stopped) and not found.cut_off else "length"
+        return Completion(text, finish, len(job.prompt), len(ids), found.thought_tokens)
 
     def stopped(self, job: CompletionJob) -> bool:
         """Whether one of the request's stop strings stands near the end of its output."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from cai.config.run_config import ModelConfig
+from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
 from cai.engines.local.forward import CausalModel
 from cai.engines.local.sampling import Drawer, Noise, nameless
@@ -53,10 +54,14 @@ class TransformersEngine:
         return cls(config.name, fingerprint, worker)
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        answer: Completion = await self._worker.ask(self._worker.text.completion(request))
-        return answer
+        return await thought_first.complete(self._worker.text, request, self._worker.thinking, self._draw)
+
+    async def _draw(self, job: CompletionJob) -> list[int]:
+        await self._worker.ask(job)
+        return job.output
 
     async def choose(self, request: ChoiceRequest) -> Choice:
+        thought_first.require_no_thought(self._worker.text, self.name)
         job = self._worker.text.choice(request)
         return Choice(tuple(await self._worker.ask(job)), len(job.prompt))
 
@@ -69,6 +74,7 @@ class TransformersWorker(Worker[AnyJob]):
 
     def __init__(self, config: ModelConfig, folder: Path) -> None:
         super().__init__(config.name)
+        self.thinking = config.thinking
         self._config = config
         self._folder = folder
 
@@ -78,7 +84,7 @@ class TransformersWorker(Worker[AnyJob]):
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         dtype = resolve_dtype(self._config.dtype, self._folder, has_gpu())
-        self.text = TextSide.load(self._folder, self._config.max_model_len)
+        self.text = TextSide.load(self._folder, self._config.max_model_len, self.thinking)
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 self._folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
@@ -195,9 +201,9 @@ class TransformersWorker(Worker[AnyJob]):
         """Append a token to the job; answer and return True when that ends it."""
         job = ticket.job
         job.output.append(token)
-        ends = token in self.text.end_ids or len(job.output) >= job.max_tokens
+        ends = token in self.text.end_ids or token in job.ends or len(job.output) >= job.max_tokens
         if ends or self.text.stopped(job):
-            ticket.resolve(self.text.finish(job, job.output))
+            ticket.resolve(job.output)
             return True
         return ticket.abandoned
 

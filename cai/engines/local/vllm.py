@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.config.run_config import ModelConfig
+from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
 from cai.engines.local.vllm_settings import (
     affinity,
@@ -50,10 +51,14 @@ class VLLMEngine:
         return cls(config.name, fingerprint, worker)
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        job = self._worker.text.completion(request)
-        return self._worker.text.finish(job, await self._worker.ask(Generation(job=job)))
+        return await thought_first.complete(self._worker.text, request, self._worker.thinking, self._draw)
+
+    async def _draw(self, job: CompletionJob) -> list[int]:
+        ids: list[int] = await self._worker.ask(Generation(job=job))
+        return ids
 
     async def choose(self, request: ChoiceRequest) -> Choice:
+        thought_first.require_no_thought(self._worker.text, self.name)
         job = self._worker.text.choice(request)
         return Choice(await self._log_probabilities(job), len(job.prompt))
 
@@ -99,6 +104,7 @@ class VLLMWorker(Worker[Generation]):
 
     def __init__(self, config: ModelConfig, folder: Path) -> None:
         super().__init__(config.name)
+        self.thinking = config.thinking
         self._config = config
         self._folder = folder
         self._engine: Any = None
@@ -115,7 +121,7 @@ class VLLMWorker(Worker[Generation]):
             from vllm import EngineArgs, LLMEngine
 
             arguments = engine_arguments(self._config, self._folder, gpu)
-            self.text = TextSide.load(self._folder, arguments["max_model_len"])
+            self.text = TextSide.load(self._folder, arguments["max_model_len"], self.thinking)
             if not gpu:
                 leave_classes_alone()
             self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
@@ -199,7 +205,7 @@ def _parameters(asked: Generation, end_ids: list[int], bars: dict[int, float] | 
         top_p=job.sampling.top_p,
         max_tokens=job.max_tokens,
         seed=job.seed % 2**63,
-        stop_token_ids=end_ids,
+        stop_token_ids=sorted({*end_ids, *job.ends}),
         logit_bias=bars,
         stop=list(job.stop),
         detokenize=bool(job.stop),  # vLLM looks for stop strings in text only

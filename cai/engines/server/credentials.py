@@ -11,7 +11,7 @@ import json
 import os
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -50,6 +50,7 @@ PROVIDERS: dict[str, tuple[str, ...]] = {
 _OPENAI = "OPENAI_API_KEY"
 _ANTHROPIC = "ANTHROPIC_API_KEY"
 _MESSAGES_VERSION = "2023-06-01"  # of Anthropic's API, the latest
+_MESSAGES_ENDING = "of Anthropic's API, it is what stands before /v1/messages"
 # What people put where a server wants some key: no secrets, and words that a server's message may well hold.
 _DUMMIES = frozenset(
     {"empty", "none", "null", "dummy", "ollama", "lm-studio", "sk-no-key-required", "no-key"}
@@ -67,6 +68,7 @@ class Credentials:
     variable: str | None  # the one that the key was read from
     expected: str  # the one where a key for this server belongs
     secrets: tuple[str, ...] = field(repr=False)
+    ending: str = "most end in /v1"  # of such an address, in words
 
     def hide(self, text: str) -> str:
         """``text`` of a server's complaint with "[key]" for every secret that it repeats."""
@@ -126,7 +128,8 @@ def credentials(config: ModelConfig, base_url: str, environ: Mapping[str, str] |
         secrets.append(key)
     if config.engine == "anthropic" and "anthropic-version" not in {name.lower() for name in headers}:
         headers["anthropic-version"] = _MESSAGES_VERSION
-    return Credentials(address, headers, {**written, **query}, variable, expected, _spellings(secrets))
+    found = Credentials(address, headers, {**written, **query}, variable, expected, _spellings(secrets))
+    return replace(found, ending=_MESSAGES_ENDING) if config.engine == "anthropic" else found
 
 
 def is_loopback(host: str) -> bool:

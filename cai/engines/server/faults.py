@@ -52,7 +52,8 @@ _MODEL_WORDS = re.compile(
 )
 _MODERATED = re.compile(
     r"content[_ ]?(filter|policy|management policy)|responsible ?ai|moderation|flagged|safety|"
-    r"data_inspection_failed|inappropriate content|prohibited[_ ]content|usage polic",
+    r"data_inspection_failed|inappropriate content|prohibited[_ ]content|usage polic|invalid_prompt|"
+    r"bio_policy|policy_violation",
     re.I,
 )
 _TOO_LONG_CODES = frozenset(
@@ -207,14 +208,14 @@ def _address(case: _Case) -> EngineError | None:
     if status in (404, 410) and not _NO_ENDPOINT.search(case.message):
         return EngineError(
             f"{case.at} has no such model or path ({case.shown}). "
-            "Check the model's name, and that base_url ends in /v1 where the server's does."
+            f"Check the model's name, and base_url: {case.who.ending}."
         )
     if status in (400, 422) and (case.codes & _MODEL_CODES or _MODEL_WORDS.search(case.message)):
         return EngineError(f"{case.at} has no such model ({case.message}). Check the model's name.")
     if status in (405, 501, 505):
         return EngineError(
             f"{case.at} takes no such request there ({status}: {case.shown}). "
-            "Check base_url; most end in /v1."
+            f"Check base_url: {case.who.ending}."
         )
     return None
 
@@ -237,7 +238,7 @@ def _form(case: _Case) -> EngineError | None:
     if 200 <= case.status < 300 and is_page(case.response) and not case.proven:
         return EngineError(
             f"{case.at} answers with {case.shown}, not with JSON: a login, or the wrong address. "
-            "Check base_url; most end in /v1."
+            f"Check base_url: {case.who.ending}."
         )
     return None
 

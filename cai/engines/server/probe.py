@@ -26,6 +26,7 @@ Ask = Callable[[Payload], Awaitable[Mapping[str, Any]]]
 """Sends a payload → the server's answer. Raises ItemError where the server declines it."""
 
 _SPLIT = (("butter", "fly"), ("sun", "flower"), ("water", "fall"))
+_THOUGHT = 2048  # tokens: room for the thought before a short answer
 _UNITS = 12  # repetitions in a prefill whose tokens are counted
 
 Prefilled = Literal["continued", "echoed", "words"]
@@ -152,6 +153,8 @@ async def find_constraint(ask: Ask, ways: Sequence[str] = CONSTRAINTS) -> str:
         fields = {"messages": [_user("Greet me warmly.")], **constrained(way, options)}
         try:
             reply = await _reply(ask, fields, 32)
+            if reply.thinks and reply.finish == "length":
+                reply = await _reply(ask, fields, 32 + _THOUGHT)
         except ItemError:
             continue
         if option_in(reply.text.strip()) in options:
