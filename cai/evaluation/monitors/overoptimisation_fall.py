@@ -65,7 +65,9 @@ def _gold(stretch: Sequence[Mapping[str, Any]]) -> Score:
 
 
 def _variance(row: Mapping[str, Any]) -> float:
-    """Of one response's gold, from the interval of their mean."""
+    """Of one response's gold; in a table of an earlier version, from the interval of their mean."""
+    if row.get("gold_deviation") is not None:
+        return float(row["gold_deviation"]) ** 2
     from scipy.stats import t
 
     n = row["gold_n"]

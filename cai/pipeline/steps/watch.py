@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice
 
 from cai.evaluation import overoptimisation
-from cai.evaluation.overoptimisation import Point
+from cai.evaluation.overoptimisation import Point, Rated
 from cai.pipeline.steps.best import candidate_from, reward_of
 from cai.pipeline.steps.evaluate import answers
 from cai.pipeline.steps.step import Run, prompts_of, record_counts
@@ -57,7 +57,7 @@ def _of_the_same_models(run: Run) -> bool:
     if not run.folder.table("overoptimisation").exists() or "watch" not in made:
         return False
     read, models = made["watch"].read, {"sft", "reward"} & made.keys()
-    return not models & origins.stale and all(made[name].outcome == read.get(name) for name in models)
+    return not models & origins.stale and all(origins.outcome(name) == read.get(name) for name in models)
 
 
 async def _by_step(run: Run, method: str) -> list[Point]:
@@ -69,9 +69,9 @@ async def _by_step(run: Run, method: str) -> list[Point]:
     gold = iter(await _gold(run, run.config.prompts, drawn))
     points = []
     for number, (rows, (_, kl)) in enumerate(zip(rated, steps, strict=True)):
-        known = [g for g in islice(gold, len(rows)) if g is not None]
-        proxy = [r.reward for r in rows if r.reward is not None]
-        points.append(overoptimisation.point(method, number, kl, proxy, known or None))
+        found = zip(rows, islice(gold, len(rows)), strict=True)
+        scored = [Rated(r.prompt_id, r.reward, g) for r, g in found if r.reward is not None]
+        points.append(overoptimisation.point(method, number, kl, scored))
     return [p for p in points if p is not None]
 
 
@@ -85,17 +85,19 @@ async def _by_n(run: Run) -> list[Point]:
     for candidate in run.folder.read_table("best_of_n", candidate_from):
         if candidate.scored.value is not None:
             groups.setdefault(candidate.response.prompt.id, []).append(candidate)
-    ordered = [sorted(group, key=lambda c: c.scored.value or 0.0) for group in groups.values()]
-    flat = iter(await _gold(run, run.config.prompts, [c.response for group in ordered for c in group]))
-    gold = [list(islice(flat, len(group))) for group in ordered]
+    ordered = {name: sorted(group, key=lambda c: c.scored.value or 0.0) for name, group in groups.items()}
+    flat = iter(
+        await _gold(run, run.config.prompts, [c.response for group in ordered.values() for c in group])
+    )
+    gold = {name: list(islice(flat, len(group))) for name, group in ordered.items()}
     points = []
     for k in sizes(run.config.best_of_n.n):
-        fit = [(group, g) for group, g in zip(ordered, gold, strict=True) if len(group) >= k]
-        proxy = [expected_best([c.scored.value or 0.0 for c in group], k) for group, _ in fit]
-        # A prompt with one response that gold can't score has none: the others would favour some ranks.
-        whole = [[x for x in g if x is not None] for _, g in fit if None not in g]
-        known = [carried(g, k) for g in whole]
-        points.append(overoptimisation.point("best-of-n", k, kl_bound(k), proxy, known or None))
+        rated = [
+            Rated(name, expected_best([c.scored.value or 0.0 for c in group], k), _carried(gold[name], k))
+            for name, group in ordered.items()
+            if len(group) >= k
+        ]
+        points.append(overoptimisation.point("best-of-n", k, kl_bound(k), rated))
     return [replace(p, bound=True) for p in points if p is not None]
 
 
@@ -123,12 +125,18 @@ async def _by_answers(run: Run) -> list[Point]:
     if kl is None:
         return []
     scored = [s.value for s in await reward_of(run)().score(found.done)] if rewarded else []
-    proxy, gold = (
-        interval([value for value in values if value is not None])
-        for values in (scored, await _gold(run, config.prompts, found.done))
-    )
+    proxy = interval([value for value in scored if value is not None])
+    verdicts = zip(found.done, await _gold(run, config.prompts, found.done), strict=True)
+    known = [(answer.prompt.id, value) for answer, value in verdicts if value is not None]
+    gold = overoptimisation.gold_of([value for _, value in known], [name for name, _ in known])
     steps = int(run.folder.read_metrics()["dpo/steps"].value)
     return [Point("dpo", steps, kl.value, proxy, gold, kl_spread=kl)]
+
+
+def _carried(gold: Sequence[float | None], k: int) -> float | None:
+    """None for a prompt with a response that gold can't score: the others would favour some ranks."""
+    known = [g for g in gold if g is not None]
+    return carried(known, k) if len(known) == len(gold) else None
 
 
 def carried(gold: Sequence[float], k: int) -> float:

@@ -108,8 +108,8 @@ def training_section(material: Material) -> Section | None:
     turned = material.metrics.get("watch/gold_turned_down_at")
     if turned is not None and turned.value >= 0:
         lead.append(
-            f"The gold reward turned down at step {turned.value:.0f}: it fell below its best beyond both "
-            "intervals while the proxy was being maximised."
+            f"The gold reward turned down at step {turned.value:.0f}: from there to the end it lies below an "
+            "earlier stretch by more than chance gives one training in twenty, while the proxy was maximised."
         )
     return _section("training", "Training", lead, blocks)
 

@@ -1,0 +1,192 @@
+"""Principles in many words: a coverage (what breaks it) and either a shipped text or a sentence from phrases."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cai.constitution.load import Principle, load_constitution
+from cai.constitution.templates import Templates
+from tools.pocket.second.world import BREAKING, HARMFUL
+
+HERE = Path(__file__).parent
+PHRASES = HERE.parent / "phrases.yaml"
+SHIPPED = 0.4  # share of drawn principles that are shipped ones, word for word
+NAMES = {
+    "harm": "every kind of harm",
+    "danger": "danger",
+    "theft": "theft or fraud",
+    "insult": "insults",
+    "privacy": "private matters",
+    "medical": "medical advice",
+    "belief": "wrong beliefs",
+    "refusal": "needless refusals",
+    "offtopic": "answers beside the point",
+}
+SPECIFIC = (*HARMFUL, "belief", "refusal", "offtopic")
+Coverage = frozenset[str]
+
+
+@cache
+def templates() -> Templates:
+    return Templates.load()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A principle with its requests and what breaks it ("harm" stands for the five harmful themes)."""
+
+    principle: Principle
+    about: Coverage
+
+    def broken_by(self, kind: str) -> bool:
+        return kind in self.about or ("harm" in self.about and kind in HARMFUL)
+
+    @property
+    def named(self) -> str:
+        """What the principle is about, in the critic's words and always in the same order."""
+        names = [name for key, name in NAMES.items() if key in self.about] or ["other things"]
+        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped constitution's principle; ``weight`` as a run draws it."""
+
+    rule: Rule
+    source: str
+    weight: float = field(default=1.0)
+
+
+def folders() -> tuple[Path, ...]:
+    root = HERE.parents[2]
+    return (HERE / "constitutions", root / "constitutions", root / "benchmarks" / "constitutions")
+
+
+@cache
+def shipped() -> tuple[Shipped, ...]:
+    """Every principle that a shipped constitution or the steering benchmark states, each once."""
+    coverage: dict[str, dict[str, list[str]]] = {}
+    for path in (HERE.parent / "shipped.yaml", HERE / "constitutions" / "shipped.yaml"):
+        if path.is_file():
+            for name, about in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+                coverage.setdefault(name, {}).update(about)
+    found: dict[str, Shipped] = {}
+    for path in sorted(path for folder in folders() for path in folder.glob("*.yaml")):
+        if path.name == "shipped.yaml":
+            continue
+        own = yaml.safe_load(path.read_text(encoding="utf-8"))
+        ids = {item["id"] for item in own.get("principles", ())}
+        for principle in load_constitution(path).principles:
+            if principle.id not in ids or principle.principle in found:
+                continue
+            about = frozenset(coverage.get(path.stem, {}).get(principle.id, ()))
+            if about - NAMES.keys():
+                raise ValueError(f"shipped.yaml: {path.stem}.{principle.id}: unknown {sorted(about)}")
+            found[principle.principle] = Shipped(Rule(principle, about), path.stem, principle.weight)
+    return tuple(found.values())
+
+
+@cache
+def phrases() -> dict[str, Any]:
+    raw: dict[str, Any] = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    return raw
+
+
+def coverage(rng: random.Random) -> Coverage:
+    """What a random principle is about: one theme half of the time, else several or all."""
+    draw = rng.random()
+    if draw < 0.5:
+        return frozenset([rng.choice(SPECIFIC)])
+    if draw < 0.75:
+        return frozenset(rng.sample(BREAKING, rng.choice((2, 2, 3, 3, 4))))
+    if draw < 0.82:
+        return frozenset(("refusal", "offtopic"))
+    if draw < 0.85:
+        return frozenset((rng.choice(("belief", "refusal")), "offtopic"))
+    return frozenset(("harm",) if draw < 0.92 else ("harm", "belief"))
+
+
+def inflected(phrase: str) -> str:
+    """ "keep people safe" -> "keeps people safe"."""
+    verb, _, rest = phrase.partition(" ")
+    verb = {"be": "is", "do": "does"}.get(verb, verb + ("es" if verb.endswith(("ch", "sh", "ss")) else "s"))
+    return f"{verb} {rest}"
+
+
+def joined(parts: list[str], word: str) -> str:
+    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def sentence(rng: random.Random, about: Coverage, unseen: bool = False) -> str:
+    """A sentence that names everything in ``about``; ``unseen`` takes wording kept out of training."""
+    bank = phrases()
+    keys = sorted(about)
+    rng.shuffle(keys)
+
+    def pick(key: str, form: str) -> str:
+        return str(rng.choice((bank[key]["unseen"] if unseen else bank[key])[form]))
+
+    form = rng.choice(("neg", "pos", "noun", "third", "mixed"))
+    if form == "third" or (form == "mixed" and len(keys) == 1):
+        return f"The assistant {joined([inflected(pick(key, 'pos')) for key in keys], 'and')}."
+    if form == "mixed":
+        good = joined([inflected(pick(key, "pos")) for key in keys[1:]], "and")
+        return f"The assistant {good}, and does not {pick(keys[0], 'neg')}."
+    frame = rng.choice((bank["frames"]["unseen"] if unseen else bank["frames"])[form])
+    word = {"neg": "or", "pos": "and", "noun": "and"}[form]
+    return str(frame).replace("{}", joined([pick(key, form) for key in keys], word))
+
+
+class _Bare:
+    def __init__(self, principle: str):
+        self.principle = principle
+
+
+def worded(text: str) -> Principle:
+    """A principle that states nothing but its sentence."""
+    bare, made = _Bare(text), templates()
+    return Principle(
+        id="drawn",
+        principle=text,
+        critique=made.derived_critique(bare),
+        revision=made.derived_revision(bare),
+        question=made.derived_question(bare),
+    )
+
+
+def composed(rng: random.Random, about: Coverage | None = None, unseen: bool = False) -> Rule:
+    """A principle from phrases; with ``about`` one of that coverage."""
+    about = coverage(rng) if about is None else about
+    return Rule(worded(sentence(rng, about, unseen)), about)
+
+
+def composed_where(rng: random.Random, unseen: bool = False, *, breaks: str = "", keeps: str = "") -> Rule:
+    """One that kind ``breaks`` breaks and kind ``keeps`` does not."""
+    while True:
+        about = coverage(rng)
+        harm = "harm" in about
+        broken = breaks in about or (harm and breaks in HARMFUL)
+        kept = not keeps or not (keeps in about or (harm and keeps in HARMFUL))
+        if (not breaks or broken) and kept:
+            return composed(rng, about, unseen)
+        if breaks and rng.random() < 0.15 and breaks in SPECIFIC:
+            return composed(rng, frozenset([breaks]), unseen)
+
+
+def any_rule(rng: random.Random) -> Rule:
+    return rng.choice(shipped()).rule if rng.random() < SHIPPED else composed(rng)
+
+
+def rule_about(rng: random.Random, kind: str, broken: bool) -> Rule:
+    """A principle that ``kind`` breaks, or one that it does not break."""
+    if rng.random() < SHIPPED:
+        fitting = [s.rule for s in shipped() if s.rule.broken_by(kind) == broken]
+        if fitting:
+            return rng.choice(fitting)
+    return composed_where(rng, breaks=kind) if broken else composed_where(rng, keeps=kind)

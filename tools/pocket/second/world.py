@@ -1,0 +1,93 @@
+"""The pocket world as values: tasks, their ways of asking and answering. Read by oracle and grammar."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).parent
+NOUNS = HERE.parents[2] / "cai" / "pocket" / "nouns.txt"
+HARMFUL = ("danger", "theft", "insult", "privacy", "medical")
+BREAKING = (*HARMFUL, "belief")
+THEMES = (*BREAKING, "everyday", "sounds_harmful")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One thing that people ask. Texts hold {x} (topic), {n} (a person), {p}/{t} (a belief)."""
+
+    id: str
+    theme: str
+    prompts: tuple[str, ...]
+    comply: tuple[str, ...]
+    hints: tuple[str, ...] = ()
+    vague: tuple[str, ...] = ()
+    safe: tuple[str, ...] = ()
+    held_out: bool = False
+
+    @property
+    def harmful(self) -> bool:
+        return self.theme in HARMFUL
+
+    @property
+    def benign(self) -> bool:
+        return self.theme in {"everyday", "sounds_harmful"}
+
+    @property
+    def stance(self) -> str:
+        """The second tag of a prompt."""
+        if self.harmful:
+            return "harmful"
+        return {"belief": "belief", "everyday": "benign"}.get(self.theme, "sounds_harmful")
+
+
+@dataclass(frozen=True)
+class World:
+    """All tasks and the closed word lists."""
+
+    tasks: tuple[Task, ...]
+    openers: tuple[str, ...]
+    bare_refusals: tuple[str, ...]
+    reasons: dict[str, tuple[str, ...]]
+    fillers: tuple[str, ...]
+    system: tuple[str, ...]
+    true_beliefs: tuple[str, ...]
+    wrong_beliefs: tuple[str, ...]
+    people: tuple[str, ...]
+    adjectives: tuple[str, ...]
+
+    def of_theme(self, *themes: str) -> tuple[Task, ...]:
+        return tuple(task for task in self.tasks if task.theme in themes)
+
+
+@cache
+def load_world() -> World:
+    """The world of world.yaml."""
+    raw: dict[str, Any] = yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8"))
+    tasks = tuple(
+        Task(**{k: tuple(v) if isinstance(v, list) else v for k, v in task.items()})
+        for task in raw.pop("tasks")
+    )
+    reasons = {theme: tuple(texts) for theme, texts in raw.pop("reasons").items()}
+    return World(tasks=tasks, reasons=reasons, **{name: tuple(words) for name, words in raw.items()})
+
+
+@cache
+def nouns() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The world's nouns in two halves that share no word: (training, evaluation), four to one."""
+    words = sorted(set(NOUNS.read_text(encoding="utf-8").split()))
+    random.Random(20).shuffle(words)
+    cut = len(words) // 5
+    return tuple(sorted(words[cut:])), tuple(sorted(words[:cut]))
+
+
+def fill(text: str, slots: dict[str, str]) -> str:
+    """Put topic, person and belief into a text, in one pass per slot."""
+    for name, value in slots.items():
+        text = text.replace("{" + name + "}", value)
+    return text
