@@ -26,7 +26,7 @@ from cai.values.errors import CaiError, UsageError
 
 SECTIONS = {
     "Run": ["run", "report", "eval", "monitor", "doctor", "env"],
-    "Author a constitution": ["init", "validate", "try", "test", "schema"],
+    "Author a constitution": ["init", "validate", "show", "try", "test", "schema"],
     "People's feedback": ["import", "route", "annotate", "agreement", "mix", "export"],
     "Steps of a run": ["generate", "revise", "select", "train", "sample", "label", "evaluate", "baseline"],
 }
@@ -189,15 +189,32 @@ def report(
 
 @app.command()
 def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> None:
-    """Check constitutions; every fault is shown as file:line:column."""
-    from cai.constitution.load import load_constitution
+    """Check constitutions; faults and warnings are shown as file:line:column."""
+    from cai.constitution.advice import warnings
+    from cai.constitution.load import trace
 
     for file in files:
-        constitution = load_constitution(file)
-        count = len(constitution.principles)
+        constitution, principles = trace(file)
+        for warning in warnings(file, principles):
+            typer.echo(f"warning: {warning}", err=True)
+        count = len(principles)
         typer.echo(
             f"{file}: {constitution.name}, {count} principle{'s' if count != 1 else ''}, no fault found"
         )
+
+
+@app.command()
+def show(
+    file: File,
+    texts: Annotated[bool, typer.Option("--texts", help="With what critic and labeler are asked.")] = False,
+    set: Set = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """A constitution as it is resolved. Where each principle is from, how often drawn, what is derived."""
+    resolved = resolve(None, set, {"constitution": file})
+    from cai.cli import show
+
+    show.show(file, resolved.templates, texts, json)
 
 
 @app.command()

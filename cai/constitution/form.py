@@ -14,6 +14,18 @@ from cai.config.validation import describe
 from cai.constitution.shots import Entry, Text, Turns, Words
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+MAX_WEIGHT = 1000.0
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("number", f"must be a number, not {describe(value)}")
+    return value
+
+
+Weight = Annotated[
+    float, Field(gt=0.0, le=MAX_WEIGHT), BeforeValidator(_number, json_schema_input_type=float)
+]
 
 
 class ExampleEntry(Entry):
@@ -49,9 +61,7 @@ class PrincipleEntry(Entry):
     critique: Words | None = Field(None, description="the request for a critique of the last response")
     revision: Words | None = Field(None, description="the request for a better response")
     question: Words | None = Field(None, description="what the labeler is asked about two responses")
-    weight: Annotated[float, Field(gt=0.0, le=1000.0)] = Field(
-        1.0, description="how often it is drawn, relative to the others"
-    )
+    weight: Weight = Field(1.0, description="how often it is drawn, relative to the others")
     tags: list[Words] = Field(default=[], description="words to group principles by, e.g. [safety]")
     examples: list[ExampleEntry] = Field(
         default=[], description="responses that break and keep the principle: its unit tests for 'cai test'"
@@ -65,13 +75,6 @@ class PrincipleEntry(Entry):
         )
         if not plain:
             raise PydanticCustomError("id", "may have letters, digits, '-', '_' and '.' only, e.g. no-theft")
-        return value
-
-    @field_validator("weight", mode="before")
-    @classmethod
-    def _number(cls, value: Any) -> Any:
-        if isinstance(value, bool | str):
-            raise PydanticCustomError("number", f"must be a number, not {describe(value)}")
         return value
 
 
@@ -96,6 +99,14 @@ class ConstitutionFile(Entry):
     description: str = Field("", description="what it is for, in a sentence or two")
     extends: Annotated[list[Text], BeforeValidator(_several, json_schema_input_type=str | list[str])] = Field(
         default=[], description="constitutions whose principles come first: shipped names or paths"
+    )
+    weights: dict[str, Weight] = Field(
+        default={},
+        description="factors on inherited weights, e.g. {harmless: 0.3}; a key is an entry of 'extends' "
+        "(all that comes from there) or the id of an inherited principle; both together multiply",
+    )
+    drop: Annotated[list[Text], BeforeValidator(_several, json_schema_input_type=str | list[str])] = Field(
+        default=[], description="ids of inherited principles that are left out"
     )
     principles: list[
         Annotated[PrincipleEntry, BeforeValidator(_sentence, json_schema_input_type=str | PrincipleEntry)]

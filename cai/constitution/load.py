@@ -15,6 +15,7 @@ from cai.config.resources import shipped_constitutions
 from cai.config.validation import KeyPath
 from cai.config.yamlfile import COMPLETED, PEOPLE, Bounds, Document, check, read_yaml
 from cai.constitution.form import ConstitutionFile, ExampleEntry, PrincipleEntry
+from cai.constitution.inherit import Parents, Written, inherit, taken
 from cai.constitution.principles import Constitution, Example, Principle, draw, draw_many, dump
 from cai.constitution.shots import conversation
 from cai.constitution.templates import Templates
@@ -30,6 +31,7 @@ __all__ = [
     "draw_many",
     "dump",
     "load_constitution",
+    "trace",
 ]
 
 MAX_EXTENDS = 16
@@ -42,12 +44,18 @@ def load_constitution(name_or_path: str | Path, templates: Templates | None = No
     ``templates`` derives what principles leave out; default: the shipped ones.
     Raises FileError with every fault and its place; UsageError for a name that is not known.
     """
+    return trace(name_or_path, templates)[0]
+
+
+def trace(name_or_path: str | Path, templates: Templates | None = None) -> tuple[Constitution, list[Written]]:
+    """``load_constitution``, and beside every principle where it was written, in the same order."""
     path = _find(str(name_or_path), None)
     if path is None:
         raise UsageError(_not_found(str(name_or_path)))
     loader = _Loader(templates or Templates.load())
     file, principles = loader.load(path, ())
-    return Constitution(file.name or path.stem, file.description, tuple(found.value for found in principles))
+    name = file.name or path.stem
+    return Constitution(name, file.description, tuple(found.value for found in principles)), principles
 
 
 def is_constitution(name_or_path: str) -> bool:
@@ -85,43 +93,39 @@ def _not_found(name: str) -> str:
     return f"no constitution '{excerpt(name)}': neither a file nor a shipped name{hint}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A principle and where it was written, for messages about clashes."""
-
-    value: Principle
-    file: Path
-    problem: Problem
-
-
 @dataclass(slots=True)
 class _Loader:
     """Loads a file and what it extends."""
 
     templates: Templates
-    loaded: dict[Path, tuple[ConstitutionFile, list[_Found]]] = field(default_factory=dict)
+    loaded: dict[Path, tuple[ConstitutionFile, list[Written]]] = field(default_factory=dict)
 
-    def load(self, path: Path, above: tuple[Path, ...]) -> tuple[ConstitutionFile, list[_Found]]:
+    def load(self, path: Path, above: tuple[Path, ...]) -> tuple[ConstitutionFile, list[Written]]:
         """The file and its principles, inherited ones first. ``above``: the files that led here."""
         real = path.resolve()
         if real not in self.loaded:
             document = read_yaml(path, _bounds(path))
             file = check(ConstitutionFile, document)
             problems: list[Problem] = []
-            inherited = self.inherit(file, document, (*above, real), problems)
+            parents = self.parents(file, document, (*above, real), problems)
+            # Without all parents, what 'weights' and 'drop' name can't be told from a slip.
+            inherited = [] if problems else inherit(file, document, parents, problems)
             own = self.own(file, document, real, inherited, problems)
             if (count := len(inherited) + len(own)) > MAX_PRINCIPLES:
                 message = f"{count:,} principles with what it extends; the limit is {MAX_PRINCIPLES:,}"
                 problems.append(document.problem(("extends",), message))
+            if not count and not problems:
+                problems.append(document.problem(("drop",), "no principle is left", on_key=True))
             if problems:
                 raise FileError(problems)
             self.loaded[real] = (file, [*inherited, *own])
         return self.loaded[real]
 
-    def inherit(
+    def parents(
         self, file: ConstitutionFile, document: Document, chain: tuple[Path, ...], problems: list[Problem]
-    ) -> list[_Found]:
-        found: dict[str, _Found] = {}
+    ) -> Parents:
+        """The principles of every file that is extended, each file once."""
+        parents: list[tuple[int, list[Written]]] = []
         seen: set[Path] = set()
         for index, name in enumerate(file.extends):
             place = ("extends", index)
@@ -137,39 +141,33 @@ class _Loader:
             if len(chain) > MAX_EXTENDS:
                 problems.append(document.problem(place, f"more than {MAX_EXTENDS} levels of 'extends'"))
                 continue
-            if parent.resolve() in seen:  # named twice: its principles are there
-                continue
-            seen.add(parent.resolve())
-            for principle in self.load(parent, chain)[1]:
-                known = found.setdefault(principle.value.id, principle)
-                # The same principle of the same file may arrive on two ways; that is no clash.
-                if known.file != principle.file:
-                    message = f"{_taken(principle.value.id, known)} and in {_where(principle)}"
-                    problems.append(document.problem(place, message))
-        return list(found.values())
+            if parent.resolve() not in seen:
+                seen.add(parent.resolve())
+                parents.append((index, self.load(parent, chain)[1]))
+        return parents
 
     def own(
         self,
         file: ConstitutionFile,
         document: Document,
         real: Path,
-        inherited: list[_Found],
+        inherited: list[Written],
         problems: list[Problem],
-    ) -> list[_Found]:
-        taken = {found.value.id: found for found in inherited}
+    ) -> list[Written]:
+        known = {found.value.id: found for found in inherited}
         texts: dict[str, Problem] = {}
-        names = _ids(file.principles, set(taken))
+        names = _ids(file.principles, set(known))
         for index, (entry, name) in enumerate(zip(file.principles, names, strict=True)):
             here: KeyPath = ("principles", index)
             place = document.problem(here, "")
             first = texts.setdefault(_folded(entry.principle), place)
             if first is not place:
                 problems.append(document.problem(here, f"repeats the principle in line {first.line}"))
-            elif name in taken:
-                problems.append(document.problem((*here, "id"), _taken(name, taken[name])))
+            elif name in known:
+                problems.append(document.problem((*here, "id"), taken(known[name])))
             else:
-                taken[name] = _Found(self.principle(name, entry), real, place)
-        return [found for found in taken.values() if found.file == real]
+                known[name] = Written(self.principle(name, entry), entry, real, document, index)
+        return [found for found in known.values() if found.file == real]
 
     def principle(self, name: str, entry: PrincipleEntry) -> Principle:
         return Principle(
@@ -213,11 +211,3 @@ def _ids(entries: list[PrincipleEntry], taken: set[str]) -> list[str]:
 
 def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
-
-
-def _where(found: _Found) -> str:
-    return f"{found.problem.file}:{found.problem.line}"
-
-
-def _taken(name: str, first: _Found) -> str:
-    return f"the id '{name}' is already used in {_where(first)}"

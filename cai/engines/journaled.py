@@ -37,12 +37,21 @@ class Meter:
     thought_tokens: int = 0
 
 
+@dataclass
+class Used:
+    """Tokens of completions that were made use of, the journal's among them, and those of thought in them."""
+
+    written: int = 0
+    thought: int = 0
+
+
 class JournaledEngine:
     """``engine.Engine`` over a journal and a way to open the real engine.
 
     ``open`` is awaited once, at the first request that the journal cannot answer. ``former``: an earlier
     fingerprint of the same model, whose answers count as well. ``formed``: the model is on a server, which is
     asked in a form that it has shown to take; the form is kept, and part of what such questions are known by.
+    ``used`` is added to, by other engines too.
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class JournaledEngine:
         *,
         former: str | None = None,
         formed: bool = False,
+        used: Used | None = None,
     ):
         self.name = name
         self.max_concurrency = max_concurrency
@@ -62,6 +72,7 @@ class JournaledEngine:
         self.meter = Meter()
         self._former = former
         self._formed = formed
+        self._used = used or Used()
         self._open = open
         self._journal = journal
         self._forms: dict[Form, str] | None = None  # as the journal has them; None: not looked up yet
@@ -75,7 +86,10 @@ class JournaledEngine:
         async def ask(engine: Engine) -> dict[str, Any]:
             return asdict(await engine.complete(request))
 
-        return Completion(**await self._answer(request, ask))
+        answer = Completion(**await self._answer(request, ask))
+        self._used.written += answer.completion_tokens
+        self._used.thought += answer.thought_tokens
+        return answer
 
     async def choose(self, request: ChoiceRequest) -> Choice:
         async def ask(engine: Engine) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines.backend import concurrency, fingerprint, former_fingerprint, on_a_server, open_engine
 from cai.engines.engine import Engine
-from cai.engines.journaled import JournaledEngine
+from cai.engines.journaled import JournaledEngine, Used
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part, rehearse
 from cai.run.folder import RunFolder
@@ -52,6 +52,7 @@ class Models:
         self._parts = parts  # to be rehearsed before the first model is opened
         self._engines: dict[ModelConfig, JournaledEngine] = {}
         self._open: JournaledEngine | None = None
+        self.used = Used()
 
     def engine(self, config: ModelConfig) -> JournaledEngine:
         """The engine of ``config``; its model is loaded at the first question the journal can't answer."""
@@ -89,6 +90,7 @@ class Models:
             concurrency(config),
             former=former_fingerprint(config),
             formed=on_a_server(config),
+            used=self.used,
         )
         return engine
 

@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from cai.engines.rehearsal import Part
 from cai.pipeline import staleness
 from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.order import STEPS
-from cai.pipeline.steps.step import Run
+from cai.pipeline.steps.step import Run, record_thought
 from cai.pipeline.steps.suites import check_suites
 from cai.rewards.terms import check_sources
 from cai.run import spending
@@ -245,12 +246,13 @@ async def _walk(run: Run, steps: list[str]) -> None:
     try:
         for number, name in enumerate(steps, 1):
             run.progress.say(f"[{number}/{len(steps)}] {name}")
-            started = time.monotonic()
+            started, used = time.monotonic(), replace(run.models.used)
             own = _own(asked, name) if run.first else {}
             with asking_for(name):
                 await STEPS[name](run)
             timings[name] = round(time.monotonic() - started, 2)
             if run.first:
+                record_thought(run, name, used)
                 staleness.book(run.folder, name, own, run.config)
                 _write_manifest(run, timings, before)
         if run.first:

@@ -44,6 +44,7 @@ class Demand:
     calls: int
     read: float
     written: float
+    thought: float = 0.0  # of those written, where the setting says how many at most
 
     @property
     def usd(self) -> float | None:
@@ -62,14 +63,17 @@ class Gauge:
     """
 
     lists: bool = True
+    room: int = 0  # tokens of thought beside those of an answer
     name: str = "gauge"
     fingerprint: str = ""
     calls: int = 0
     read: float = 0.0
     written: float = 0.0
+    thought: float = 0.0
 
     async def complete(self, request: CompletionRequest) -> Completion:
-        self._count(request, request.sampling.max_tokens)
+        self._count(request, request.sampling.max_tokens + self.room)
+        self.thought += self.room
         said = request.options[0] if request.options else filler(request.sampling.max_tokens)
         return Completion(said, "stop")
 
@@ -170,20 +174,33 @@ def _answering(most: int) -> Callable[[Prompt, Gauge], Awaitable[None]]:
     async def answered(prompt: Prompt, gauge: Gauge) -> None:
         gauge.calls += 1
         gauge.read += tokens(*(message.content for message in prompt.messages))
-        gauge.written += most
+        gauge.written += most + gauge.room
+        gauge.thought += gauge.room
 
     return answered
+
+
+def gauge_of(model: ModelConfig) -> Gauge:
+    """Of a model as it is set to be: one that thinks, here, gives no log-probabilities of its answers."""
+    thinks_here = bool(model.thinking) and not on_a_server(model)
+    return Gauge(backend(model) not in WITHOUT_LOGPROBS and not thinks_here, room_for_thought(model))
+
+
+def room_for_thought(model: ModelConfig) -> int:
+    """Tokens of thought beside those of an answer; without a number of them they are among the answer's."""
+    return model.thinking if type(model.thinking) is int else 0
 
 
 async def _over(
     step: str, model: ModelConfig, prompts: Sequence[Prompt], work: Callable[[Prompt, Gauge], Awaitable[None]]
 ) -> Demand:
     """``work`` over a sample of ``prompts``, evenly spaced, scaled to all of them."""
-    gauge, shown = Gauge(backend(model) not in WITHOUT_LOGPROBS), prompts[:: max(1, len(prompts) // SAMPLE)]
+    gauge, shown = gauge_of(model), prompts[:: max(1, len(prompts) // SAMPLE)]
     for prompt in shown:
         await work(prompt, gauge)
     scale = len(prompts) / len(shown) if shown else 0.0
-    return Demand(step, model, round(gauge.calls * scale), gauge.read * scale, gauge.written * scale)
+    counts = (gauge.read * scale, gauge.written * scale, gauge.thought * scale)
+    return Demand(step, model, round(gauge.calls * scale), *counts)
 
 
 def _drawn(config: RunConfig, method: str, train: Sequence[Prompt]) -> Demand:
@@ -199,4 +216,5 @@ def _drawn(config: RunConfig, method: str, train: Sequence[Prompt]) -> Demand:
 
 
 def _times(demand: Demand, n: float) -> Demand:
-    return Demand(demand.step, demand.model, round(demand.calls * n), demand.read * n, demand.written * n)
+    counts = (demand.read * n, demand.written * n, demand.thought * n)
+    return Demand(demand.step, demand.model, round(demand.calls * n), *counts)

@@ -1,4 +1,4 @@
-"""How fast the answers of a run came, by what asked for them: from the times in its journal."""
+"""How fast a run's answers came and how long their thoughts were, by what asked: read off its journal."""
 
 from __future__ import annotations
 
@@ -33,3 +33,12 @@ def paces(journal: Path) -> Mapping[str, Pace]:
     """
     rows = peek(journal, query, (PAUSE,))
     return {stage: Pace(count, float(seconds or 0.0)) for stage, count, seconds in rows}
+
+
+def thoughts(journal: Path) -> Mapping[str, float]:
+    """Tokens of thought in a completion, on average, by stage; empty where there is no readable journal."""
+    query = """
+        SELECT stage, AVG(COALESCE(json_extract(answer, '$.thought_tokens'), 0)) FROM answers
+        WHERE verb = 'complete' AND json_valid(answer) GROUP BY stage
+    """
+    return {stage: float(mean or 0.0) for stage, mean in peek(journal, query)}

@@ -22,7 +22,7 @@ from cai.pipeline.order import steps_of
 from cai.pipeline.plan import WITHOUT_LOGPROBS, Demand, demands, judged
 from cai.pipeline.staleness import compare, differences, told
 from cai.run.folder import RunFolder
-from cai.run.pace import paces
+from cai.run.pace import paces, thoughts
 from cai.values.types import Message, Prompt
 from cai.values.words import visible
 
@@ -51,6 +51,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
         *_sampled(config),
         *(suite.line for suite in suites),
         *_cost([*found, *known], config),
+        *_thought(found, folder),
         *_time(found, folder),
         "",
     ]
@@ -62,6 +63,7 @@ def show_plan(config: RunConfig, folder: Path) -> None:
 
 def _asked(demand: Demand) -> str:
     counted = f"{_short(demand.read):>8} read {_short(demand.written):>8} written"
+    counted += f" ({_short(demand.thought)} of thought)" if demand.thought else ""
     served = on_a_server(demand.model)
     price = f"{_dollars(demand.usd):>24}  {demand.model.name}" if served else ""
     return f"  {demand.step:<20}{demand.calls:>9,}{counted}{price}"
@@ -98,6 +100,17 @@ def _cost(wanted: Sequence[Demand], config: RunConfig) -> list[str]:
         if limit is not None and asked > limit:
             lines.append(f"  budget.{name} is {limit:,g}: the run stops when it is reached, and can go on")
     return lines
+
+
+def _thought(wanted: Sequence[Demand], folder: Path) -> list[str]:
+    """What is known of thoughts without a cap: how long they were so far, within an answer's tokens."""
+    known = thoughts(RunFolder(folder).journal)
+    return [
+        f"  {demand.step:<20}{_short(known[demand.step]):>9} tokens of thought an answer so far, within its "
+        "max_tokens"
+        for demand in wanted
+        if known.get(demand.step, 0.0) >= 0.5 and not demand.thought
+    ]
 
 
 def _time(wanted: Sequence[Demand], folder: Path) -> list[str]:

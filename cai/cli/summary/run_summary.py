@@ -43,6 +43,7 @@ def show(folder: RunFolder) -> None:
         tables(folder),
         _tripped(folder),
         _repeated(metrics),
+        _thought(metrics),
         _spent(folder),
         failures(folder),
     )
@@ -173,6 +174,17 @@ def _cell(score: Score | None) -> str:
 def _repeated(metrics: dict[str, Score]) -> list[str]:
     n = int(metrics["prompts/duplicates"].value) if "prompts/duplicates" in metrics else 0
     return ["", f"{n} repeated prompt{'s' if n > 1 else ''}, asked once"] if n else []
+
+
+def _thought(metrics: dict[str, Score]) -> list[str]:
+    """How much of what was written was thought, by step; thought is learned by nobody."""
+    parts = []
+    for key, score in metrics.items():
+        if key.endswith("/thought_tokens"):
+            step = key.removesuffix("/thought_tokens")
+            written = metrics.get(f"{step}/written_tokens", score).value
+            parts.append(f"{step} {score.value:,.0f} of {written:,.0f}")
+    return ["", f"tokens of thought among those written: {' · '.join(parts)}"] if parts else []
 
 
 def _spent(folder: RunFolder) -> list[str]:

@@ -10,7 +10,7 @@ from cai.config.run_config import RunConfig
 from cai.constitution.load import Constitution
 from cai.constitution.templates import Templates
 from cai.data.tables import response_from
-from cai.engines.journaled import JournaledEngine
+from cai.engines.journaled import JournaledEngine, Used
 from cai.engines.models import Models
 from cai.run.folder import RunFolder
 from cai.run.journal import derive_seed
@@ -70,6 +70,17 @@ def record_counts(run: Run, stage: str, **counts: int) -> None:
     """Write counts under ``stage/…`` in metrics.json. A count is exact: its interval is itself."""
     scores = {f"{stage}/{name}": Score(value, value, value, value) for name, value in counts.items()}
     run.folder.record_metrics(scores, drop=f"{stage}/")
+
+
+def record_thought(run: Run, step: str, before: Used) -> None:
+    """Tokens of thought in the answers of ``step``, and of all that was written, where there was any."""
+    after = run.models.used
+    thought, written = after.thought - before.thought, after.written - before.written
+    counts = {f"{step}/thought_tokens": thought, f"{step}/written_tokens": written}
+    known = run.folder.read_metrics()
+    for key, n in counts.items():
+        if thought or key in known:
+            run.folder.record_metrics({key: Score(n, n, n, n)} if thought else {}, drop=key)
 
 
 def require(rows: Sequence[object], message: str) -> None:
