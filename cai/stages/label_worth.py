@@ -5,6 +5,7 @@
 
 flipped     share of the judgements read in both orders whose preferred response changes with the order of
             showing: a coin in each order gives 1/2, whatever is shown first gives 1
+moved       by how much P changes with the order of showing, mean over those judgements
 near_tie    share of the scored labels with |P - 1/2| <= 0.05, which push a soft loss nowhere
 agreement   share of the pairs that people judged too on which the label takes people's side; it needs votes,
             so whoever has them computes it (``pipeline/steps/feedback.py``)
@@ -25,7 +26,7 @@ COIN = 0.5
 
 
 def label_worth(labels: Sequence[Preference]) -> dict[str, Score]:
-    """``flipped`` and ``near_tie`` of AI labels with intervals between prompts, and what they are shares of.
+    """``flipped``, ``moved``, ``near_tie`` of AI labels with intervals between prompts, and of how many.
 
     ``judged_twice`` counts judgements, ``scored`` labels. A share of nothing is left out.
     """
@@ -40,7 +41,14 @@ def label_worth(labels: Sequence[Preference]) -> dict[str, Score]:
         for label in labels
         if label.p is not None
     ]
+    moves = [
+        (abs(j.p_a_first - j.p_b_first), label.comparison.prompt.id)
+        for label in labels
+        for j in label.judgements
+        if j.p_a_first is not None and j.p_b_first is not None
+    ]
     found = {
+        "moved": clustered_mean([move for move, _ in moves], [prompt for _, prompt in moves], 0.0, 1.0),
         "flipped": clustered_proportion([bool(flip) for flip, _ in judged], [prompt for _, prompt in judged]),
         "near_tie": clustered_proportion([near for near, _ in scored], [prompt for _, prompt in scored]),
         "judged_twice": _exact(len(judged)),
@@ -95,6 +103,8 @@ def told(metrics: Mapping[str, Score]) -> str | None:
             parts.append(
                 f"{round(share.value * whole.value):,} of {whole.value:,.0f} {words}, {_shown(share)}"
             )
+        if name == "flipped" and (moved := metrics.get(f"{PREFIX}moved")) is not None:
+            parts.append(f"the order moves P by {moved.value:.2f} on average")
     if (share := metrics.get(f"{PREFIX}agreement")) is not None:
         parts.append(f"labels take people's side in {_shown(share)}")
     if (sampled := metrics.get(f"{PREFIX}by_samples")) is not None and sampled.value:

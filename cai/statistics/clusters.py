@@ -57,6 +57,36 @@ def clustered_proportion(outcomes: Sequence[bool], clusters: Sequence[Hashable])
     return Score(share, low, high, len(sums))
 
 
+def weighted_share(
+    shares: Sequence[float], weights: Sequence[float], clusters: Sequence[Hashable]
+) -> Score | None:
+    """Σ w s / Σ w of shares in [0, 1], with Wilson's interval at the effective number of clusters.
+
+    The variance between clusters is that of a ratio (linearised; Cochran 1977, §6.4), and the number is that
+    of independent outcomes with this variance, at most Kish's (Σ w)² / Σ w² of the clusters' weights (Kish
+    1965, §8.2), which it is where all are alike. None where no weight is above 0. ``n`` counts clusters with
+    weight.
+    """
+    total = math.fsum(weights)
+    if total <= 0.0:
+        return None
+    share = math.fsum(w * s for w, s in zip(weights, shares, strict=True)) / total
+    parts: dict[Hashable, float] = defaultdict(float)
+    masses: dict[Hashable, float] = defaultdict(float)
+    for weight, value, cluster in zip(weights, shares, clusters, strict=True):
+        if weight > 0.0:
+            parts[cluster] += weight * (value - share)
+            masses[cluster] += weight
+    effective = total**2 / math.fsum(mass**2 for mass in masses.values())
+    if len(masses) > 1 and 0.0 < share < 1.0:
+        groups = len(masses)
+        between = groups / (groups - 1) * math.fsum(part**2 for part in parts.values()) / total**2
+        if between > 0.0:
+            effective = min(effective, share * (1 - share) / between)
+    low, high = wilson(share, max(1.0, effective))
+    return Score(share, low, high, len(masses))
+
+
 def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson's interval of a share among ``n`` outcomes, which need not be a whole number."""
     from scipy.stats import norm

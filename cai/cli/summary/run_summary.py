@@ -135,8 +135,16 @@ def reward_model(metrics: dict[str, Score]) -> list[str]:
     score = metrics.get("reward/accuracy")
     if score is None:
         return []
-    doubt = "" if score.low > 0.5 else "; that may be no better than a coin"
-    return ["", f"reward model: right on {_cell(score)} of held-out pairs, n={score.n}{doubt}"]
+    weighted = metrics.get("reward/accuracy_weighted", score)
+    doubt = "" if max(score.low, weighted.low) > 0.5 else "; that may be no better than a coin"
+    lines = ["", f"reward model: right on {_cell(score)} of held-out pairs, n={score.n}{doubt}"]
+    ceiling = metrics.get("reward/accuracy_ceiling")
+    if ceiling is not None and weighted is not score:
+        lines.append(
+            f"  a perfect reward would be right on {ceiling.value:.3f}, as labels near a tie decide nothing; "
+            f"weighted by what is at stake it is right on {_cell(weighted)}"
+        )
+    return lines
 
 
 def _rounds(metrics: dict[str, Score]) -> list[str]:

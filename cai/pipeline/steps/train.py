@@ -19,6 +19,7 @@ from cai.pipeline.steps.step import Run
 from cai.run.threads import apart
 from cai.statistics import prediction
 from cai.statistics.intervals import interval
+from cai.statistics.soft_labels import soft_scores
 from cai.training.dpo import train_dpo
 from cai.training.examples import Example
 from cai.training.reporting import reporting
@@ -78,8 +79,8 @@ async def step_reward(run: Run) -> None:
     """mixture.parquet → checkpoints/reward and reward_validation.parquet.
 
     The pairs of a share of the prompts are not learned; how the reward model judges them is
-    ``reward/accuracy``, ``reward/log_loss`` and ``reward/ece`` in metrics.json. Unscored pairs are neither
-    learned nor judged.
+    ``reward/accuracy``, ``reward/log_loss`` and ``reward/ece`` in metrics.json, and what they could be
+    (``statistics/soft_labels.py``). Unscored pairs are neither learned nor judged.
     """
     config = run.config.reward_model
     scored = [p for p in mixture_of(run) if p.p is not None]
@@ -102,7 +103,7 @@ async def step_reward(run: Run) -> None:
     judged, failures = await _judge_held_out(run, held)
     run.folder.write_table("reward_validation", map(asdict, judged))
     counts = {"held_out": len(judged), "held_out_unscored": len(failures)}
-    measured = prediction.scores(judged)
+    measured = prediction.scores(judged) | soft_scores(judged)
     _record(run, "reward", result, counts=counts, measured=measured, failures=failures)
 
 

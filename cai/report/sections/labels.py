@@ -189,7 +189,13 @@ def mixture_table(metrics: dict[str, Score]) -> Table | None:
 
 _QUALITY = {
     "reward/accuracy": "reward model: accuracy on held-out pairs",
+    "reward/accuracy_ceiling": "– what a perfect reward would reach on these labels",
+    "reward/accuracy_weighted": "reward model: accuracy weighted by what is at stake, |2P − 1|",
+    "reward/accuracy_weighted_ceiling": "– what a perfect reward would reach",
+    "reward/accuracy_sure": "reward model: accuracy where the label is sure, |P − ½| ≥ ¼",
     "reward/log_loss": "reward model: log-loss, nats",
+    "reward/log_loss_floor": "– the labels' own entropy, below which no reward can be",
+    "reward/log_loss_excess": "– the loss above it",
     "reward/ece": "reward model: calibration error",
     "agreement/accuracy": "AI labels: same side as people",
     "agreement/log_loss": "AI labels: log-loss against people, nats",
