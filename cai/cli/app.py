@@ -189,14 +189,15 @@ def report(
 
 @app.command()
 def validate(files: Annotated[list[str], typer.Argument(metavar="FILE...")]) -> None:
-    """Check constitutions; faults and warnings are shown as file:line:column."""
+    """Check constitutions. Faults and warnings are shown as file:line:column."""
     from cai.constitution.advice import warnings
     from cai.constitution.load import trace
+    from cai.values.words import visible
 
     for file in files:
         constitution, principles = trace(file)
         for warning in warnings(file, principles):
-            typer.echo(f"warning: {warning}", err=True)
+            typer.echo(f"warning: {visible(str(warning))}", err=True)
         count = len(principles)
         typer.echo(
             f"{file}: {constitution.name}, {count} principle{'s' if count != 1 else ''}, no fault found"
@@ -210,7 +211,7 @@ def show(
     set: Set = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """A constitution as it is resolved. Where each principle is from, how often drawn, what is derived."""
+    """What a constitution comes to. Where each principle is from, how often drawn, what is derived."""
     resolved = resolve(None, set, {"constitution": file})
     from cai.cli import show
 

@@ -23,9 +23,8 @@ def _number(value: Any) -> Any:
     return value
 
 
-Weight = Annotated[
-    float, Field(gt=0.0, le=MAX_WEIGHT), BeforeValidator(_number, json_schema_input_type=float)
-]
+_Bounded = Annotated[float, Field(gt=0.0, le=MAX_WEIGHT)]
+Weight = Annotated[_Bounded, BeforeValidator(_number, json_schema_input_type=_Bounded)]
 
 
 class ExampleEntry(Entry):

@@ -166,7 +166,8 @@ def test_dry_run_shows_the_plan_and_asks_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["validate", "harmless"], ["schema"], ["run", "--dry-run"]]
+    "arguments",
+    [["--help"], ["validate", "harmless"], ["show", "harmless"], ["schema"], ["run", "--dry-run"]],
 )
 def test_light_commands_load_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     code = (
