@@ -98,9 +98,9 @@ class Models:
         """Raises EngineError where a server has another model under the name than this journal knows."""
         made = await open_engine(config, self._purse)
         if on_a_server(config):
-            from cai.engines.server.announced import require_same_model
+            from cai.engines.server.learned import remember
             from cai.engines.server.openai import OpenAIEngine
 
             if isinstance(made, OpenAIEngine):
-                await require_same_model(made, self._journal)
+                await remember(made, self._journal)
         return made

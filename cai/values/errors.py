@@ -49,7 +49,14 @@ class EngineError(CaiError):
 
 
 class NoLogprobsError(EngineError):
-    """This model never gives log-probabilities: ``choose`` is in vain, ``complete`` may well work."""
+    """This model never gives log-probabilities: ``choose`` is in vain, ``complete`` may well work.
+
+    ``why``: what it does instead, in its own words where it said some.
+    """
+
+    def __init__(self, message: str, why: str = ""):
+        self.why = why
+        super().__init__(message)
 
 
 class BudgetError(CaiError):

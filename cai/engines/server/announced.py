@@ -20,8 +20,8 @@ _SIZES = ("n_params", "n_vocab", "n_embd", "n_ctx_train", "size")
 _HASHES = ("digest", "sha256", "hash", "fingerprint")
 
 
-async def require_same_model(engine: OpenAIEngine, journal: Journal) -> None:
-    """Look at what the server announces before it is asked for more.
+async def require_same_model(engine: OpenAIEngine, journal: Journal) -> dict[str, str]:
+    """What the server announces, looked at before it is asked for more.
 
     Raises:
         EngineError: the answers kept under this name are another model's.
@@ -38,6 +38,7 @@ async def require_same_model(engine: OpenAIEngine, journal: Journal) -> None:
         )
     if now.keys() - before.keys():
         journal.announce(engine.fingerprint, {**before, **now})
+    return now
 
 
 def told_apart(listed: list[Any], name: str) -> dict[str, str]:

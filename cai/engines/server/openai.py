@@ -11,7 +11,7 @@ Left out: streaming, the legacy /completions path, tools, images.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,12 @@ from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
 from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Patience
+from cai.engines.server.learned import ALIKE, NOTHING, Learned, tell_changed
 from cai.engines.server.parameters import Dialect
 from cai.engines.server.probe import (
     AS_OBJECT,
     CONSTRAINTS,
+    PLAIN,
     Payload,
     Prefill,
     constrained,
@@ -32,11 +34,12 @@ from cai.engines.server.probe import (
     find_prefill,
     find_thinking,
     option_in,
+    still_continues,
     thinking_fields,
 )
 from cai.engines.server.reply import Reply, read_reply
 from cai.engines.server.speaker import Speaker
-from cai.engines.server.toplogprobs import FirstToken, first_token, inconsistent, mass, read_choice
+from cai.engines.server.toplogprobs import FirstToken, Listed, first_token, inconsistent, mass, read_choice
 from cai.values.errors import ItemError, NoLogprobsError
 from cai.values.types import (
     Choice,
@@ -86,9 +89,15 @@ class OpenAIEngine:
         self._prefill: Prefill | None = None
         self._constraint: str | None = None
         self._thinking: Payload | None = None if config.thinking is not None else {}
+        self._otherwise = ""  # what that does not do
         self._lists: bool = False  # log-probabilities, proven
+        self._first: tuple[str, float] | None = None  # what it listed first then
         self._unlisted: NoLogprobsError | None = None  # why it gives none
         self._probing = asyncio.Lock()
+        # By an earlier process; what the server can is shown again before it is relied on (``learned.py``).
+        self._known = NOTHING
+        self.keep: Callable[[Learned], None] = lambda learned: None
+        self._speaker.on_lesson = self._kept
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The answer without the prefill, without thought, and less what follows a stop.
@@ -172,11 +181,30 @@ class OpenAIEngine:
             return
         await self._thinking_fields()
         await self._prefill_form()
+        await self._show_again()
+        await self._prefill_form()  # anew, where that has shown another server
         try:
             await self._prove_logprobs()
         except NoLogprobsError as error:
             self._unlisted = error
+            self._kept()
             raise
+
+    async def _show_again(self) -> None:
+        """Of log-probabilities that an earlier process was given: whether they are still what they were."""
+        async with self._probing:
+            known = self._known.first
+            if self._lists or known is None:
+                return
+            try:
+                reply, listed = await self._listed(_LETTERS)
+                same = not reply.thinks and listed.likeliest.like(Listed(*known), ALIKE)
+            except (ItemError, NoLogprobsError):
+                same = False
+            if same:
+                self._lists, self._first = True, known
+            else:
+                self._forget()
 
     async def _prove_logprobs(self) -> None:
         async with self._probing:
@@ -186,12 +214,55 @@ class OpenAIEngine:
                     self._speaker.dialect = replace(self._speaker.dialect, named=True)
                     reply, listed = await self._listed(_LETTERS)
                 await self._require_own(reply, listed)
-                self._lists = True
+                self._lists, self._first = True, listed.likeliest.as_pair()
+                self._kept()
 
     @property
     def dialect(self) -> Dialect:
         """Which parameters the server takes, as far as is known."""
         return self._speaker.dialect
+
+    @property
+    def learned(self) -> Learned:
+        """What is known of the server by now; what an earlier process knew, where nobody has asked yet."""
+        unlisted = self._unlisted.why if self._unlisted is not None else ""
+        return Learned(
+            self._speaker.dialect,
+            self._prefill or self._known.prefill,
+            self._constraint or self._known.constraint,
+            self._thinking or self._known.thinking,
+            self._otherwise,
+            None if unlisted else self._first or self._known.first,
+            unlisted,
+        )
+
+    def recall(self, known: Learned) -> None:
+        """Begin with what an earlier process has learned of the same server."""
+        self._known = known
+        self._speaker.dialect = known.dialect
+        if known.prefill is not None and known.prefill.form == "words":
+            self._prefill = known.prefill
+        if known.constraint == PLAIN:
+            self._constraint = known.constraint
+        if known.otherwise and known.thinking is not None and self._thinking is None:
+            self._thinking, self._otherwise = known.thinking, known.otherwise
+            self._speaker.tell(f"{known.otherwise} (thinking: {str(self._config.thinking).lower()})")
+        if known.unlisted:
+            self._unlisted = self._speaker.no_logprobs(known.unlisted)
+
+    def _kept(self) -> None:
+        self.keep(self.learned)
+
+    def _forget(self) -> None:
+        """The server is not what it was: what an earlier process knew is no longer relied on."""
+        tell_changed(self)
+        if self._prefill == self._known.prefill:
+            self._prefill = None
+        if self._constraint == self._known.constraint:
+            self._constraint = None
+        self._unlisted = None
+        self._known = NOTHING
+        self._speaker.dialect = Dialect()
 
     @property
     def base_url(self) -> str:
@@ -212,7 +283,12 @@ class OpenAIEngine:
             await self._thinking_fields()
             async with self._probing:
                 if self._prefill is None:
-                    self._prefill = await find_prefill(self._post)
+                    known = self._known.prefill
+                    if known is not None and not await still_continues(self._post, known):
+                        self._forget()
+                        known = None
+                    self._prefill = known or await find_prefill(self._post)
+                    self._kept()
         return self._prefill
 
     async def _constraint_form(self) -> str:
@@ -220,7 +296,12 @@ class OpenAIEngine:
             await self._thinking_fields()
             async with self._probing:
                 if self._constraint is None:
-                    self._constraint = await find_constraint(self._post, self.constraints)
+                    known = self._known.constraint
+                    if known is not None and await find_constraint(self._post, (known,)) != known:
+                        self._forget()
+                        known = None
+                    self._constraint = known or await find_constraint(self._post, self.constraints)
+                    self._kept()
         return self._constraint
 
     async def _thinking_fields(self) -> Payload:
@@ -229,11 +310,20 @@ class OpenAIEngine:
                 if self._thinking is None:
                     wanted = self._config.thinking
                     assert wanted is not None
-                    self._thinking, otherwise = await find_thinking(
-                        self._speaker.ask, wanted, self.thinking_ways(wanted)
-                    )
+                    known, otherwise = self._known.thinking, ""
+                    if known is not None:
+                        known, otherwise = await find_thinking(self._speaker.ask, wanted, [known])
+                        if otherwise:
+                            self._forget()
+                            known = None
+                    if known is None:
+                        known, otherwise = await find_thinking(
+                            self._speaker.ask, wanted, self.thinking_ways(wanted)
+                        )
+                    self._thinking, self._otherwise = known, otherwise
                     if otherwise:
                         self._speaker.tell(f"{otherwise} (thinking: {str(wanted).lower()})")
+                    self._kept()
         return self._thinking
 
     @property

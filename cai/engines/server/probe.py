@@ -31,17 +31,22 @@ _UNITS = 12  # repetitions in a prefill whose tokens are counted
 
 Prefilled = Literal["continued", "echoed", "words"]
 _WAYS = ("continue_final_message", "prefix", "assistant")
+PLAIN = "plain"  # given options are named in words
 CONSTRAINTS = ("structured_outputs", "guided_choice", "json_schema")
 AS_OBJECT = ("json_schema", "tool")  # of which the answer is an object that names the option
 
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """How an answer's beginning is given. ``way``: of sending it; ``why`` it is in words, for the user."""
+    """How an answer's beginning is given. ``way``: of sending it; ``why`` it is in words, for the user.
+
+    ``tokens``: of the prompt that proved it, where the server counts them.
+    """
 
     form: Prefilled
     way: str = ""
     why: str = ""
+    tokens: int | None = None
 
 
 def continued(way: str, messages: Sequence[Mapping[str, Any]], prefill: str) -> Payload:
@@ -61,31 +66,42 @@ async def find_prefill(ask: Ask) -> Prefill:
     alone = await _prompt_tokens(ask, {"messages": [_user("Continue.")]})
     for way in _WAYS:
         try:
-            proven = await _closed_or_continued(ask, way, alone)
+            proven, tokens = await _closed_or_continued(ask, way, alone)
             if proven is None:
-                proven = await _continues_words(ask, way)
+                proven, tokens = await _continues_words(ask, way), None
             if proven:
-                return Prefill(await _echoed_or_continued(ask, way), way)
+                return Prefill(await _echoed_or_continued(ask, way), way, tokens=tokens)
             reasons.append(f"{way}: the turn is not continued")
         except ItemError as error:
             reasons.append(f"{way}: {error}")
     return Prefill("words", why="; ".join(reasons))
 
 
-async def _closed_or_continued(ask: Ask, way: str, alone: int | None) -> bool | None:
+async def still_continues(ask: Ask, known: Prefill) -> bool:
+    """Whether the prompt that proved ``known`` has as many tokens as it had: the same server, as it was."""
+    if known.tokens is None:
+        return False
+    try:
+        return await _prompt_tokens(ask, _counted(known.way, _UNITS)) == known.tokens
+    except ItemError:
+        return False
+
+
+def _counted(way: str, units: int) -> Payload:
+    return continued(way, [_user("Continue.")], "\n".join(["a"] * units))
+
+
+async def _closed_or_continued(ask: Ask, way: str, alone: int | None) -> tuple[bool | None, int | None]:
     """Whether the prompt's tokens prove a continued turn (True) or a closed one (False); None: neither.
 
-    Of n lines of "a" each line but the last is two tokens in every tokenizer, whatever stands before it.
+    And the tokens of the prompt that proves it. Of n lines of "a" each line but the last is two tokens in
+    every tokenizer, whatever stands before it.
     """
-    counts = [
-        await _prompt_tokens(ask, continued(way, [_user("Continue.")], "\n".join(["a"] * n)))
-        for n in (_UNITS, 2 * _UNITS)
-    ]
-    once, twice = counts
+    once, twice = [await _prompt_tokens(ask, _counted(way, n)) for n in (_UNITS, 2 * _UNITS)]
     if alone is None or once is None or twice is None or twice - once != 2 * _UNITS:
-        return None
+        return None, None
     beside = once - alone - (2 * _UNITS - 1)
-    return True if beside <= 0 else False if beside > 1 else None
+    return (True if beside <= 0 else False if beside > 1 else None), once
 
 
 async def _continues_words(ask: Ask, way: str) -> bool:
@@ -144,7 +160,7 @@ def option_in(text: str) -> str:
 
 
 async def find_constraint(ask: Ask, ways: Sequence[str] = CONSTRAINTS) -> str:
-    """The way, of ``ways``, in which this server keeps to given options, by proof; "plain" where it has none.
+    """The way, of ``ways``, in which this server keeps to given options, by proof; else ``PLAIN``.
 
     The task is to greet, so that no model would say either option by itself.
     """
@@ -159,7 +175,7 @@ async def find_constraint(ask: Ask, ways: Sequence[str] = CONSTRAINTS) -> str:
             continue
         if option_in(reply.text.strip()) in options:
             return way
-    return "plain"
+    return PLAIN
 
 
 # --- Thought --------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from cai.config.run_config import ModelConfig
 from cai.engines.purse import Account
@@ -25,6 +26,8 @@ class Speaker:
     def __init__(self, config: ModelConfig, client: JsonClient, account: Account | None = None) -> None:
         self.name = config.name
         self.dialect = Dialect()
+        self.on_lesson: Callable[[], None] = lambda: None
+        self._answered = False
         self._extra = config.extra_body
         self._client = client
         self._account = account
@@ -59,7 +62,7 @@ class Speaker:
                 raise self.no_logprobs(dialect.why)
             sent = {"model": self.name, **_merged(dialect.spoken(payload), self._extra)}
             try:
-                return await self._paid(sent)
+                answer = await self._paid(sent)
             except Refused as refusal:
                 if self.dialect != dialect:
                     continue  # another request has learned meanwhile
@@ -67,6 +70,12 @@ class Speaker:
                 for meaning in changes(dialect, after, payload):
                     self.tell(meaning)
                 self.dialect = after
+                self.on_lesson()
+            else:
+                if not self._answered:
+                    self._answered = True
+                    self.on_lesson()
+                return answer
 
     async def _paid(self, sent: Payload) -> Payload:
         """Post once the budget allows it, and book what the server says that it used."""
@@ -101,7 +110,8 @@ class Speaker:
             f"{self.name} at {self._client.base_url} gives no log-probabilities ({why}), and labels are "
             "read from them. Use a labeler that does: a model in vLLM or transformers here "
             "(--set labeler.name=… --set labeler.engine=auto), or a server with top_logprobs; or read labels "
-            "from sampled verdicts (--set label.read=samples)."
+            "from sampled verdicts (--set label.read=samples).",
+            why,
         )
 
 

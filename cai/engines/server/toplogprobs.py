@@ -28,6 +28,13 @@ class Listed:
     token: str
     logprob: float
 
+    def like(self, other: Listed, nats: float) -> bool:
+        """Whether both are one token of about the same probability."""
+        return self.token == other.token and abs(self.logprob - other.logprob) <= nats
+
+    def as_pair(self) -> tuple[str, float]:
+        return self.token, self.logprob
+
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
@@ -35,6 +42,10 @@ class FirstToken:
 
     drawn: str
     top: tuple[Listed, ...]
+
+    @property
+    def likeliest(self) -> Listed:
+        return max(self.top, key=lambda one: one.logprob)
 
     @property
     def nameless(self) -> bool:
