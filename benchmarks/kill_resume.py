@@ -4,8 +4,9 @@
 
 One run goes through undisturbed. A second one is killed at random moments, every step in turn, by SIGKILL,
 SIGTERM and SIGHUP in turn, and started again each time. So are import, mix, eval and others over the finished
-run. Then the data files, the checkpoints' weights and the metrics of the two must be the same bytes, and no
-answer in the journal may have changed. Runs the transformers engine in float32.
+run, and the voting page while people vote (``kill_votes``). Then the data files, the checkpoints' weights and
+the metrics of the two must be the same bytes, and no answer in the journal may have changed. Runs the
+transformers engine in float32.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from benchmarks.kill_votes import SIGNALS, kill_votes
 from cai.pipeline.order import STEPS
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+VOTING_KILLS = 6
 CONTEXT = get_context("forkserver")
 # Heavy imports happen once, in the fork server, so that each restart costs what a restart itself costs.
 CONTEXT.set_forkserver_preload(["torch", "transformers", "trl", "datasets", "cai.cli.app"])
@@ -170,6 +172,9 @@ def compare(out: Path, kills: int, limit: int, seed: int = 0, further: bool = Tr
     finish(killed.arguments, out / "killed.log")
     if further:
         hit += _kill_further(calm, killed, out, draw)
+        cast, wrong = kill_votes(killed.folder, VOTING_KILLS, seed)
+        print(f"{cast} votes over {VOTING_KILLS} kills of the voting page: {len(wrong)} problems")
+        problems += wrong
     print(f"{len(hit)} kills hit a living run, in: {', '.join(dict.fromkeys(hit))}")
     expected, found = digests(calm.folder), digests(killed.folder)
     problems += [f"{name} differs" for name in sorted(expected.keys() | found.keys())

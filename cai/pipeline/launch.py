@@ -91,8 +91,8 @@ def execute(  # noqa: PLR0917
     constitution = load_constitution(_constitution_of(config, folder, progress), templates)
     with folder.locked() if first else nullcontext(), _told_plainly(folder):
         if first:
-            for note in mend(folder):
-                progress.say(note)
+            for note in (*mend(folder), *staleness.edited(folder, walked)):
+                progress.warn(note)
             for note in inert(config) if {"generate", "select"}.intersection(walked) else ():
                 progress.say(note)
             asked = Asked(config, folder, constitution, earlier)
@@ -103,7 +103,7 @@ def execute(  # noqa: PLR0917
                     staleness.want(asked, walked, progress)
                 _write_inputs(folder, config, dump(constitution))
             point_latest(folder.path)
-        with closing(Journal(folder.journal, progress.say if first else None)) as journal:
+        with closing(Journal(folder.journal, progress.warn if first else None)) as journal:
             told = progress if first else Silent()
             purse = Purse(config.budget, journal, _spent_before(earlier))
             known = Models(journal, purse, _parts(config, walked))

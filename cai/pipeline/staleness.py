@@ -21,6 +21,7 @@ from cai.run.folder import ROUNDS, RunFolder
 from cai.run.journal import digest
 from cai.run.origin import Inputs, Made, Origins, read_origins, record_made, write_origins
 from cai.run.progress import Progress
+from cai.run.sealed import RECORD
 from cai.values.errors import CaiError, UsageError
 
 #: Where one of these is of an earlier run, so is what suites and later rounds measured: other prompts,
@@ -37,7 +38,9 @@ def compare(asked: Asked, walked: Sequence[str]) -> Origins:
     unknown = {
         step: _unknown(step) for step in behind(walked) - set(before.made) if _is_there(asked.folder, step)
     }
-    return Origins(wanted(asked, sorted(steps)), {**unknown, **before.made})
+    # What is made anew in any case needs no look at what became of its table.
+    edited = {step: now for step, now in before.edited.items() if step not in walked}
+    return Origins(wanted(asked, sorted(steps)), {**unknown, **before.made}, edited)
 
 
 def _unknown(step: str) -> Made:
@@ -52,10 +55,16 @@ def _is_there(folder: RunFolder, step: str) -> bool:
 
 
 def want(asked: Asked, walked: Sequence[str], progress: Progress) -> Origins:
-    """Write down what is asked for, and drop the figures of whatever was made from something else."""
+    """Write down what is asked for, and drop the figures of whatever was made from something else.
+
+    Raises:
+        UsageError: a step would read what is of an earlier run; then nothing is dropped.
+    """
     origins = compare(asked, walked)
+    for step in walked:
+        require_current(asked.folder, step, asked.config, origins, walked)
     if origins.stale:
-        progress.say(f"{told(origins, asked.folder)}; {'made again' if _whole(walked) else 'dropped'}")
+        progress.warn(f"{told(origins, asked.folder)}; {'made again' if _whole(walked) else 'dropped'}")
         drop(asked.folder, origins)
     write_origins(asked.folder, origins)
     return origins
@@ -92,16 +101,42 @@ def drop(folder: RunFolder, origins: Origins) -> None:
         (folder.path / ROUNDS).unlink(missing_ok=True)
 
 
-def require_current(folder: RunFolder, step: str, config: RunConfig) -> None:
-    """Raise UsageError where ``step`` would read what an earlier run has left."""
+def edited(folder: RunFolder, walked: Sequence[str]) -> list[str]:
+    """In a line for each, the files that no longer hold what their step wrote, and what becomes of them."""
     origins = read_origins(folder)
+    return [
+        f"{folder.path}: {origins.told_edited(step)}; "
+        + ("made again" if step in walked else "what reads it takes it as it is now")
+        for step in sorted(origins.edited)
+    ]
+
+
+def require_current(
+    folder: RunFolder,
+    step: str,
+    config: RunConfig,
+    origins: Origins | None = None,
+    made: Iterable[str] = (),
+) -> None:
+    """Raise UsageError where ``step`` would read what an earlier run has left, and no step of ``made`` left.
+
+    A table may have been edited on purpose. A checkpoint that bears the record of another training was not.
+    """
+    origins = origins or read_origins(folder)
     for other in reads(step, config, origins):
-        if other in origins.stale:
+        if other not in made and (other in origins.unmade or _is_of_another(folder, origins, other)):
             reasons = origins.reasons([other]) or origins.reasons(sorted(origins.stale)) or ["its inputs"]
             raise UsageError(
                 f"{step}: what '{other}' made in {folder.path} is of an earlier run "
                 f"({', '.join(reasons[:MOST_REASONS])}). Run that step again, or all of them with cai run"
             )
+
+
+def _is_of_another(folder: RunFolder, origins: Origins, step: str) -> bool:
+    checkpoint = origins.made[step].outputs.checkpoint
+    if step not in origins.edited or checkpoint is None:
+        return False
+    return (folder.checkpoint(checkpoint) / RECORD).exists()  # without its record it is somebody's own
 
 
 def reads(step: str, config: RunConfig, origins: Origins) -> list[str]:

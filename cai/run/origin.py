@@ -7,6 +7,9 @@ An *input* is a setting (``dpo.beta``) or a hash of what lies outside the run (`
 and every step that it read is current and still has the outcome that was read. What is not current belongs to
 an earlier run: it is made again, dropped, or shown as such.
 
+A table that holds something else than its step wrote is *edited*. What was made from it before is not
+current, what is made from it now is; its step's own figures are of what it wrote.
+
 What each step depends on is stated in ``pipeline/lineage.py``. A folder without the file, or with one that
 cannot be read, has nothing that is known to be current or stale: the next ``cai run`` makes its steps again.
 """
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from cai.run.folder import RunFolder
+from cai.run.sealed import file_hash
 
 FILE = "origins.json"
 Inputs = Mapping[str, str]
@@ -53,10 +57,17 @@ class Origins:
 
     wanted: Mapping[str, Inputs] = field(default_factory=dict)
     made: Mapping[str, Made] = field(default_factory=dict)
+    #: Step → the outcome that its files show, where that is not the one that was booked.
+    edited: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def stale(self) -> frozenset[str]:
-        """The steps whose outputs are of an earlier run."""
+        """The steps whose outputs are of an earlier run, or were changed since."""
+        return self.unmade | (self.edited.keys() & self.made.keys())
+
+    @cached_property
+    def unmade(self) -> frozenset[str]:
+        """The steps that were made from something else than what is wanted, or than what is there now."""
         current: dict[str, bool] = {}
 
         def is_current(step: str) -> bool:
@@ -67,7 +78,7 @@ class Origins:
                     made is not None
                     and dict(made.own) == dict(self.wanted.get(step, {}))
                     and all(
-                        is_current(other) and self.made[other].outcome == outcome
+                        is_current(other) and self.outcome(other) == outcome
                         for other, outcome in made.read.items()
                     )
                 )
@@ -75,8 +86,15 @@ class Origins:
 
         return frozenset(step for step in self.made if not is_current(step))
 
+    def outcome(self, step: str) -> str:
+        """What the files of a step that was made show now."""
+        return self.edited.get(step, self.made[step].outcome)
+
     def reasons(self, steps: Iterable[str]) -> list[str]:
-        """What differs, in words such as ``dpo.beta 0.1→0.5``; each difference once, hashes as "changed"."""
+        """What differs, in words such as ``dpo.beta 0.1→0.5``; each difference once, hashes as "changed".
+
+        Of a step whose own inputs are the same: which of the steps that it read has another outcome.
+        """
         found: dict[str, None] = {}
         for step in steps:
             wanted, own = self.wanted.get(step), self.made[step].own
@@ -86,7 +104,21 @@ class Origins:
             for name in sorted({*wanted, *own}):
                 if wanted.get(name) != own.get(name):
                     found[_difference(name, own.get(name), wanted.get(name))] = None
+            if step in self.edited:
+                found[self.told_edited(step)] = None
+            for other, outcome in self.made[step].read.items():
+                if other not in self.made:
+                    found[f"what {other} made is gone"] = None
+                elif other not in self.edited and self.made[other].outcome != outcome:
+                    found[f"{other} has another outcome"] = None
         return list(found)
+
+    def told_edited(self, step: str) -> str:
+        """``data/mixture.parquet is not what mix wrote``"""
+        outputs = self.made[step].outputs
+        files = [f"data/{name}.parquet" for name in outputs.tables]
+        files += [f"checkpoints/{outputs.checkpoint}"] if outputs.checkpoint is not None else []
+        return f"{' or '.join(files)} is not what {step} wrote"
 
     def outputs(self, steps: Iterable[str]) -> Outputs:
         """What these steps have left, together."""
@@ -124,14 +156,15 @@ def has_checkpoint(folder: RunFolder, name: str) -> bool:
 
 
 def read_origins(folder: RunFolder) -> Origins:
-    """What origins.json says; nothing where it is not there or cannot be read."""
+    """What origins.json says, and which files say otherwise; nothing where it cannot be read."""
     try:
         data = json.loads((folder.path / FILE).read_text(encoding="utf-8"))
         made = {step: _made(entry) for step, entry in data["made"].items()}
         wanted = {step: _inputs(own) for step, own in data["wanted"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Origins()
-    return Origins(wanted, made)
+    shown = {step: outcome(folder, one.outputs, one.own, one.read) for step, one in made.items()}
+    return Origins(wanted, made, {step: now for step, now in shown.items() if now != made[step].outcome})
 
 
 def write_origins(folder: RunFolder, origins: Origins) -> None:
@@ -143,7 +176,7 @@ def write_origins(folder: RunFolder, origins: Origins) -> None:
 def record_made(folder: RunFolder, step: str, own: Inputs, read: Iterable[str], outputs: Outputs) -> None:
     """Book that ``step`` is finished. Whoever made the same checkpoint before has made nothing any more."""
     before = read_origins(folder)
-    known = {other: before.made[other].outcome for other in read if other in before.made}
+    known = {other: before.outcome(other) for other in read if other in before.made}
     entry = Made(own, known, outcome(folder, outputs, own, known), outputs)
     rest = {
         other: made
@@ -174,8 +207,7 @@ def _hash(path: Path) -> str:
     try:
         if path.suffix == ".json":
             return str(json.loads(path.read_text(encoding="utf-8"))["key"])
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except (OSError, ValueError, KeyError, TypeError):
         return "-"
 

@@ -45,18 +45,31 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None: ...
 
+    def warn(self, text: str) -> None:
+        """What is damaged, lost or dropped: ``--quiet`` and ``--json`` do not silence it."""
+
     def bar(self, label: str, total: int) -> AbstractContextManager[Bar]: ...
 
 
 class Silent:
-    """Nothing at all (``--quiet``, ``--json``)."""
+    """Nothing at all."""
 
     def say(self, text: str) -> None:
         del text
 
+    def warn(self, text: str) -> None:
+        self.say(text)
+
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         yield Bar(label, total, lambda bar: None)
+
+
+class Quiet(Silent):
+    """Losses alone (``--quiet``, ``--json``)."""
+
+    def warn(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
 
 
 class Plain:
@@ -68,6 +81,9 @@ class Plain:
 
     def say(self, text: str) -> None:
         print(text, file=self._stream, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(text)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
@@ -96,6 +112,9 @@ class Terminal:
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
+    def warn(self, text: str) -> None:
+        self.say(text)
+
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -120,5 +139,5 @@ class Terminal:
 def for_stream(quiet: bool) -> Progress:
     """The kind of progress that fits standard error."""
     if quiet:
-        return Silent()
+        return Quiet()
     return Terminal() if sys.stderr.isatty() else Plain()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from cai.config.run_config import RunConfig
@@ -134,6 +135,70 @@ def test_a_step_refuses_to_read_what_is_of_an_earlier_run(home: Path) -> None:
         walk("label.temperature=2.0", steps=["dpo"])
     walk("label.temperature=2.0", steps=["mix"])
     walk("label.temperature=2.0", steps=["dpo"])
+
+
+def test_a_step_that_is_refused_has_dropped_nothing(home: Path) -> None:
+    walk()
+    before = metrics()
+    text = Path("prompts.jsonl").read_text()
+    Path("prompts.jsonl").write_text(text.replace("dog", "cat"))
+    with pytest.raises(UsageError, match="prompts changed"):
+        walk(steps=EVALUATE)
+    assert metrics() == before
+    assert not any("earlier run" in note for note in write_report(Path("run"), [], None).notes)
+
+
+def without_last_row(table: str) -> None:
+    path = RunFolder(Path("run")).table(table)
+    pq.write_table((found := pq.read_table(path)).slice(0, found.num_rows - 1), path)
+
+
+def test_an_edited_table_is_said_and_what_was_made_of_it_before_is_not_current(home: Path) -> None:
+    walk()
+    before = metrics()
+    without_last_row("mixture")
+    note = write_report(Path("run"), [], None).notes[0]
+    assert "data/mixture.parquet is not what mix wrote" in note and "dpo" in note and "grade" in note
+    lines = walk(steps=["dpo", "watch"])
+    assert any("not what mix wrote; what reads it takes it as it is now" in line for line in lines)
+    after = metrics()
+    assert after["dpo/rows"] != before["dpo/rows"]
+    assert not [key for key in after if key.startswith(("mix/", "eval/"))]  # of what is there no more
+    assert read_origins(RunFolder(Path("run"))).stale == {"mix", "answer-policy", "grade", "monitor"}
+    lines = walk()
+    assert any("not what mix wrote; made again" in line for line in lines)
+    assert metrics() == before
+
+
+def test_answers_that_were_edited_are_nobody_s(home: Path) -> None:
+    walk()
+    without_last_row("eval_policy")
+    note = write_report(Path("run"), [], None).notes[0]
+    assert "data/eval_policy.parquet is not what answer-policy wrote" in note and "grade" in note
+    lines = walk(steps=["monitor"])
+    assert any("eval_policy.parquet is not what answer-policy wrote" in line for line in lines)
+    assert "eval_policy" not in read_origins(RunFolder(Path("run"))).made["monitor"].read
+
+
+def test_a_checkpoint_of_another_training_is_refused(home: Path) -> None:
+    walk()
+    before, folder = metrics(), RunFolder(Path("run"))
+    folder.checkpoint("sft").rename("kept")
+    folder.checkpoint("policy").rename(folder.checkpoint("sft"))
+    Path("kept").rename(folder.checkpoint("policy"))
+    with pytest.raises(UsageError, match="checkpoints/sft is not what sft wrote"):
+        walk(steps=EVALUATE)
+    walk()
+    assert metrics() == before
+
+
+def test_what_became_of_an_input_is_named(home: Path) -> None:
+    """The words "other inputs" help nobody."""
+    walk()
+    walk("dpo.learning_rate=0.01", steps=["dpo"])
+    walk("dpo.learning_rate=0.01", steps=EVALUATE)
+    origins = read_origins(RunFolder(Path("run")))
+    assert origins.reasons(["monitor"]) == ["grade has another outcome"]
 
 
 EVALUATE = ["answer-base", "answer-sft", "answer-policy", "grade"]

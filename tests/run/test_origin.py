@@ -102,6 +102,26 @@ def test_whoever_makes_the_policy_makes_the_only_one(tmp_path: Path) -> None:
     assert found.stale == {"answer"}
 
 
+def test_a_table_that_was_edited_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    folder, second = RunFolder(tmp_path), Outputs(tables=("u",))
+    folder.write_table("t", [{"x": 1}])
+    folder.write_table("u", [{"y": 1}])
+    record_made(folder, "first", {"x": "1"}, [], TABLE)
+    record_made(folder, "second", {}, ["first"], second)
+    assert read_origins(folder).stale == frozenset()
+    folder.write_table("t", [{"x": 2}])
+    found = read_origins(folder)
+    assert (found.stale, found.unmade) == ({"first", "second"}, {"second"})
+    assert found.reasons(["first", "second"]) == ["data/t.parquet is not what first wrote"]
+    assert not has_table(folder, "t")
+    record_made(folder, "second", {}, ["first"], second)  # from the table as it is now
+    assert read_origins(folder).stale == {"first"}
+    folder.write_table("t", [{"x": 1}])
+    assert read_origins(folder).stale == {"second"}
+    folder.table("t").unlink()
+    assert read_origins(folder).stale == {"first", "second"}
+
+
 def test_a_table_of_an_earlier_run_counts_as_not_there(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.write_table("t", [{"x": 1}])

@@ -38,7 +38,7 @@ async def step_ppo(run: Run) -> None:
     )
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        return train_ppo(job, progress=progress, should_stop=should_stop, say=run.progress.say)
+        return train_ppo(job, progress=progress, should_stop=should_stop, say=run.progress.warn)
 
     await train_on(run, "ppo", training, "policy")
 
@@ -67,7 +67,7 @@ async def _group(run: Run, method: Literal["grpo", "rloo"], config: GroupConfig)
     )
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        return train_group(job, progress=progress, should_stop=should_stop, say=run.progress.say)
+        return train_group(job, progress=progress, should_stop=should_stop, say=run.progress.warn)
 
     await train_on(run, method, training, "policy")
 

@@ -84,7 +84,7 @@ def bench(run: Run, want: Wanted, present: Sequence[Contestant]) -> Bench:
         seed=config.seed,
         engine=run.models.engine,
         each=_Each(run, want.suite.name),
-        say=run.progress.say,
+        say=run.progress.warn,
         close=run.models.close,
         folder=run.folder,
     )

@@ -49,7 +49,7 @@ async def _imitate(run: Run, stage: str, table: str, base: Path, checkpoint: str
     out, seed = run.folder.checkpoint(checkpoint), run.seed(stage)
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        config, say = run.config.sft, run.progress.say
+        config, say = run.config.sft, run.progress.warn
         return train_sft(
             base, examples, config, out, seed, progress=progress, should_stop=should_stop, say=say
         )
@@ -69,7 +69,7 @@ async def step_dpo(run: Run) -> None:
     seed = run.seed("dpo")
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        config, say = run.config.dpo, run.progress.say
+        config, say = run.config.dpo, run.progress.warn
         return train_dpo(base, pairs, config, out, seed, progress=progress, should_stop=should_stop, say=say)
 
     await train_on(run, "dpo", training, "policy")
@@ -94,7 +94,7 @@ async def step_reward(run: Run) -> None:
     seed = run.seed("reward")
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
-        say = run.progress.say
+        say = run.progress.warn
         return train_reward(
             base, pairs, config, out, seed, progress=progress, should_stop=should_stop, say=say
         )
