@@ -55,13 +55,25 @@ def _template(file: Path) -> str | dict[str, str]:
 def require_room(tokenizer: Any, known: int, where: str | Path, what: str = "model") -> None:
     """Refuse a tokenizer with more tokens than the ``known`` ones that have an embedding.
 
-    A padding token that was added without making room for it is the usual case.
+    A padding token that was added without making room for it is the usual case. Control tokens that nothing
+    here writes may lie beyond, as that of pictures does in the text-only Gemma 3.
 
     Raises:
         UsageError: tokenizer and model do not belong together.
     """
-    if len(tokenizer) > known:
+    if len(tokenizer) > known and _written(tokenizer, known):
         raise UsageError(
             f"the tokenizer in {where} has {len(tokenizer)} tokens and the {what} there knows "
             f"{known}: they do not belong together. Put the {what}'s own tokenizer into the folder."
         )
+
+
+def _written(tokenizer: Any, known: int) -> bool:
+    """Whether a text or a template may hold a token from ``known`` on: no text holds a control token."""
+    control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    named = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
+    template = str(tokenizer.chat_template or "")
+    beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= known}
+    return any(
+        number not in control or token in named or token in template for token, number in beyond.items()
+    )

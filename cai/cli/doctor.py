@@ -12,7 +12,7 @@ import typer
 
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines import models
-from cai.engines.backend import backend, base_url, fingerprint, model_path, on_a_server
+from cai.engines.backend import base_url, engine_here, fingerprint, model_path, on_a_server
 from cai.engines.hosted.protocols import server_engine
 from cai.engines.server.examination import Examination, examine
 from cai.values.errors import CaiError
@@ -42,7 +42,8 @@ def _show_one(model: ModelConfig, parts: list[str], config: RunConfig) -> bool:
     typer.echo(f"{model.name} ({', '.join(parts)})")
     try:
         if not on_a_server(model):
-            _line("where", f"here: {model_path(model)}, {backend(model)}")
+            folder = model_path(model)
+            _line("where", f"here: {folder}, {engine_here(model, folder)}")
             return True
         _line("where", base_url(model))
         found = asyncio.run(_examined(model))

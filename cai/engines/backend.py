@@ -6,27 +6,30 @@ import asyncio
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Literal
 
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import IN_PROCESS, ON_A_SERVER, Engine
+from cai.engines.local.vllm_settings import different
 from cai.engines.model_files import (
     SETTINGS,
-    WEIGHTS,
     content_hash,
     context_length,
     has_gpu,
     model_config,
     resolve_dtype,
-    weight_files,
 )
+from cai.engines.model_kinds import require_answers, require_in_transformers
 from cai.engines.purse import Purse
+from cai.engines.weight_files import WEIGHTS, require_weights
 from cai.values.errors import EngineError, UsageError
 
 Backend = Literal["transformers", "vllm", "openai", "openai-responses", "anthropic"]
 SERVED = ("openai", "openai-responses", "anthropic")
+_LOG = logging.getLogger("cai.engines")
 HUB_FILES = [*WEIGHTS, *SETTINGS]
 
 
@@ -45,6 +48,20 @@ def backend(config: ModelConfig) -> Backend:
             f"the vLLM engine is not installed. Use: pip install 'cai[{extra}]', or --engine transformers"
         )
     return config.engine
+
+
+def engine_here(config: ModelConfig, folder: Path) -> Literal["transformers", "vllm"]:
+    """Which engine loads ``folder`` in this process. "auto" passes vLLM by where it is known to be wrong.
+
+    Raises:
+        UsageError: it is no language model, or none that the engine can have.
+    """
+    require_answers(folder)
+    if backend(config) != "vllm":
+        require_in_transformers(folder)
+        return "transformers"
+    known = config.engine == "auto" and different(folder, resolve_dtype(config.dtype, folder, has_gpu()))
+    return "transformers" if known else "vllm"
 
 
 def on_a_server(config: ModelConfig) -> bool:
@@ -71,7 +88,7 @@ def model_path(config: ModelConfig) -> Path:
     else:
         folder = _from_hub(config)
     model_config(folder)
-    weight_files(folder)
+    require_weights(folder)
     return folder
 
 
@@ -92,8 +109,10 @@ def fingerprint(config: ModelConfig) -> str:
         ]
     else:
         folder = model_path(config)
+        kind = engine_here(config, folder)
         dtype = resolve_dtype(config.dtype, folder, has_gpu())
         parts = [kind, content_hash(folder), dtype, str(context_length(folder, config.max_model_len))]
+        parts += [f"thinking {json.dumps(config.thinking)}"] if config.thinking else []
     return _hash(parts)
 
 
@@ -120,6 +139,9 @@ def base_url(config: ModelConfig) -> str:
 async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine:
     """Load the model of ``config`` and return the engine that answers for it; ``purse`` pays a server.
 
+    Where nobody has named an engine and vLLM cannot load the model, transformers does, and one line says so;
+    its answers are known as those of the engine that "auto" is.
+
     Raises:
         UsageError: no such model, or its engine is not installed; the budget is in dollars, and the model's
             price is not known.
@@ -134,16 +156,22 @@ async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine
         account = purse.account(config, url) if purse is not None else None
         return server_engine(config)(config, url, identity, account=account)
     folder = model_path(config)
-    try:
-        if kind == "vllm":
+    if kind == "vllm":
+        try:
             from cai.engines.local.vllm import VLLMEngine
 
             return await VLLMEngine.open(config, folder, identity)
+        except EngineError as error:
+            if config.engine != "auto":
+                raise
+            require_in_transformers(folder)
+            _LOG.warning("transformers answers for %s, not vLLM: %s", config.name, error)
+    try:
         from cai.engines.local.transformers import TransformersEngine
 
         return await TransformersEngine.open(config, folder, identity)
     except ImportError as error:
-        raise EngineError(f"the {kind} engine cannot be imported: {error}") from error
+        raise EngineError(f"the transformers engine cannot be imported: {error}") from error
 
 
 def _pocket() -> Path:

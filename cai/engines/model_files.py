@@ -6,12 +6,11 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import struct
 from functools import lru_cache
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
+from cai.engines.weight_files import parameter_count, serve_it, weight_files
 from cai.run.sealed import file_hash, require_whole
 from cai.values.errors import UsageError
 
@@ -20,7 +19,6 @@ DtypeName = Literal["float32", "bfloat16", "float16"]
 # Models below this size run in float32 on a CPU: it costs little there, and answers then do not
 # depend on what else is in the batch.
 SMALL = 50_000_000
-WEIGHTS = ("*.safetensors",)
 # What transformers and vLLM read besides the weights goes by dozens of names (vocab.json, merges.txt,
 # spiece.model, tekken.json, a shard index, …): every file of these kinds counts, save the records below.
 SETTINGS = (
@@ -31,6 +29,11 @@ SETTINGS = (
 RECORDS = frozenset(
     {"training.json", "trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"}
     | {"modelcard.json", "README.txt", "LICENSE.txt", "NOTICE.txt", "requirements.txt"}
+)
+# A configuration's names for its context; the first five come first: journals of runs made before rest on it.
+LENGTHS = (
+    *("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"),
+    *("model_max_length", "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len"),
 )
 # These come first, in this order: journals of runs made before rest on it.
 _FIRST = (
@@ -54,7 +57,9 @@ def model_config(folder: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         if (folder / "adapter_config.json").is_file():
-            raise UsageError(_merge_first(folder)) from None
+            raise UsageError(merge_first(folder)) from None
+        if gguf := sorted(folder.glob("*.gguf")):
+            raise UsageError(serve_it(gguf[0])) from None
         raise UsageError(
             f"{folder} is not a model: it has no config.json. Give a folder written by save_pretrained."
         ) from None
@@ -63,7 +68,7 @@ def model_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _merge_first(adapter: Path) -> str:
+def merge_first(adapter: Path) -> str:
     """What to do with the folder of a LoRA adapter, which is no model by itself."""
     try:
         found = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
@@ -81,7 +86,7 @@ def _merge_first(adapter: Path) -> str:
 def context_length(folder: Path, max_model_len: int | None = None) -> int:
     """Tokens of prompt plus answer that the model takes, at most ``max_model_len`` when that is given."""
     config = _text_config(folder)
-    for key in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"):
+    for key in LENGTHS:
         if isinstance(config.get(key), int):
             own = int(config[key])
             return min(own, max_model_len) if max_model_len else own
@@ -100,12 +105,24 @@ def cache_bytes_per_token(folder: Path, dtype: DtypeName) -> int:
 
 
 def stop_token_ids(folder: Path) -> set[int]:
-    """Tokens at which the checkpoint's own configuration says that generation ends."""
+    """Tokens at which the checkpoint's own configuration says that generation ends.
+
+    Raises:
+        UsageError: a file says so in a way that nobody reads.
+    """
     found: set[int] = set()
     for name in ("config.json", "generation_config.json"):
         path = folder / name
-        value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
-        found.update(value if isinstance(value, list) else [] if value is None else [value])
+        try:
+            value = (
+                json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+            )
+        except (OSError, ValueError, AttributeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}. Correct it, or delete the file.") from error
+        ids = value if isinstance(value, list) else [] if value is None else [value]
+        if any(type(token) is not int for token in ids):
+            raise UsageError(f"{path}: eos_token_id is {value!r}, and must be a number or a list of numbers.")
+        found.update(ids)
     return found
 
 
@@ -113,32 +130,6 @@ def _text_config(folder: Path) -> dict[str, Any]:
     """config.json, with the language model's part of a model of several kinds of input on top."""
     config = model_config(folder)
     return {**config, **config.get("text_config", {})}
-
-
-def parameter_count(folder: Path) -> int:
-    """Number of weights, from the headers of the safetensors files."""
-    total = 0
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
-        total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint.
-
-    Raises:
-        UsageError: there are none (pickled weights are not read).
-    """
-    found = sorted(path for pattern in WEIGHTS for path in folder.glob(pattern))
-    if not found:
-        raise UsageError(
-            f"{folder} has no *.safetensors file. cai does not read pickled weights (*.bin): "
-            "write the model with save_pretrained."
-        )
-    return found
 
 
 def resolve_dtype(wanted: str, folder: Path, gpu: bool) -> DtypeName:

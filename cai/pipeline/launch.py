@@ -25,7 +25,8 @@ from cai.constitution.templates import Templates
 from cai.data.promptsets import check_prompts, inert
 from cai.data.reading import read_rows
 from cai.engines import models
-from cai.engines.backend import model_path, on_a_server
+from cai.engines.backend import engine_here, model_path, on_a_server
+from cai.engines.model_kinds import require_in_transformers, require_trainable
 from cai.engines.models import Models
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part
@@ -198,12 +199,13 @@ def check(config: RunConfig, training: bool = True) -> None:
     if training:
         _check_training(config)
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
+    answering = {*(trained if training else ()), *config.evaluate.models.values(), models.judge(config)}
     for model in dict.fromkeys((*(trained if training else ()), *measured)):
         if not on_a_server(model):
-            _require_here(model)
+            _require_here(model, model in answering)
 
 
-def _require_here(model: ModelConfig) -> None:
+def _require_here(model: ModelConfig, answers: bool) -> None:
     """Raise UsageError where there is no such model here, or it cannot be asked as it is set to be."""
     if model.extra_body:
         raise UsageError(
@@ -211,6 +213,8 @@ def _require_here(model: ModelConfig) -> None:
             "effect on one in this process; leave it out"
         )
     folder = model_path(model)
+    if answers:
+        engine_here(model, folder)
     if model.thinking is not None:
         from cai.chat.thinking import thinking_as
         from cai.chat.tokenizer_files import load_tokenizer
@@ -231,6 +235,8 @@ def _check_training(config: RunConfig) -> None:
             "so what is trained answers at once. Leave it out; a critic, labeler or judge may think, of the "
             "same weights too (--set critic.name=… --set critic.thinking=true)"
         )
+    require_in_transformers(folder := model_path(config.model))
+    require_trainable(folder)
     check_prompts(config)
     check_sources(
         [*(config.reward if config.method != "dpo" else ()), *([config.gold] if config.gold else [])]

@@ -19,6 +19,7 @@ from typing import Any
 
 from cai.chat.encoding import end_ids
 from cai.chat.saved import save_tokenizer
+from cai.engines.model_files import stop_token_ids
 from cai.training.checkpoint import Workspace
 from cai.training.result import Say
 from cai.values.errors import TrainingError
@@ -37,7 +38,11 @@ _OUTPUTS = dict.fromkeys(
 
 
 def require_generation_config(model_path: str) -> None:
-    """Raise TrainingError where the model's generation_config.json is one that transformers does not take."""
+    """Raise TrainingError where the model's generation_config.json is one that transformers does not take.
+
+    Raises:
+        UsageError: it, or config.json, names ends that are no token ids.
+    """
     from transformers import GenerationConfig
 
     file = Path(model_path) / _FILE
@@ -50,6 +55,7 @@ def require_generation_config(model_path: str) -> None:
             f"{file} cannot be used: {str(error).strip()} Correct it there, or delete the file: "
             "transformers then takes its defaults."
         ) from error
+    stop_token_ids(file.parent)
 
 
 def prove(

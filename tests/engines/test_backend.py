@@ -1,8 +1,10 @@
 """From a configuration to a folder, an identity and an engine, without loading torch."""
 
+import asyncio
 import contextlib
 import fnmatch
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from tiny_models import save_tiny_model
 from cai.config.run_config import ModelConfig
 from cai.engines import backend as module
 from cai.engines import model_files
-from cai.engines.backend import backend, fingerprint, model_path, open_engine
+from cai.engines.backend import backend, engine_here, fingerprint, model_path, open_engine
+from cai.engines.weight_files import parameter_count
 from cai.values.errors import EngineError, UsageError
 
 
@@ -150,6 +153,63 @@ class TestBackend:
             backend(config("m", engine="vllm"))
 
 
+def set_kind(folder, kind):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": kind}))
+    return folder
+
+
+class TestAutoWhereVLLMRefuses:
+    """Nobody has named an engine: transformers answers, in one line with the reason."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self, monkeypatch):
+        monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: object())
+
+    @pytest.fixture
+    def folder(self, tiny_model, tmp_path):
+        return shutil.copytree(tiny_model, tmp_path / "copy")
+
+    def opened(self, monkeypatch, config):
+        """Which engines ``open_engine`` tried, with vLLM unable to load anything."""
+        tried = []
+
+        async def fails(config, folder, identity):
+            tried.append("vllm")
+            raise EngineError("vLLM cannot load it: ValueError: no kernel")
+
+        async def works(config, folder, identity):
+            tried.append("transformers")
+            return identity
+
+        monkeypatch.setattr("cai.engines.local.vllm.VLLMEngine.open", fails)
+        monkeypatch.setattr("cai.engines.local.transformers.TransformersEngine.open", works)
+        asyncio.run(open_engine(config))
+        return tried
+
+    def test_what_it_cannot_load_is_loaded_by_transformers(self, tiny_model, monkeypatch, caplog):
+        assert self.opened(monkeypatch, config(tiny_model)) == ["vllm", "transformers"]
+        assert [record.getMessage() for record in caplog.records] == [
+            f"transformers answers for {tiny_model}, not vLLM: vLLM cannot load it: ValueError: no kernel"
+        ]
+
+    def test_an_engine_that_was_named_is_not_exchanged(self, tiny_model, monkeypatch):
+        with pytest.raises(EngineError, match="no kernel"):
+            self.opened(monkeypatch, config(tiny_model, engine="vllm"))
+
+    def test_where_it_is_known_to_differ_the_identity_is_the_other_engines(self, folder):
+        set_kind(folder, "gpt_neox")
+        auto, transformers, vllm = (
+            fingerprint(config(folder, engine=engine)) for engine in ("auto", "transformers", "vllm")
+        )
+        assert auto == transformers != vllm
+
+    def test_where_it_rounds_only_float32_is_passed(self, folder):
+        set_kind(folder, "apertus")
+        here = {dtype: engine_here(config(folder, dtype=dtype), folder) for dtype in ("float32", "bfloat16")}
+        assert here == {"float32": "transformers", "bfloat16": "vllm"}
+
+
 class TestModelPath:
     @pytest.mark.parametrize("name", ["./no/such", "/no/such", "a/b/c", "~nobody/x"])
     def test_no_such_folder(self, name):
@@ -179,13 +239,20 @@ class TestCheckpoint:
         from transformers import AutoModelForCausalLM
 
         model = AutoModelForCausalLM.from_pretrained(tiny_model)
-        assert model_files.parameter_count(tiny_model) == sum(p.numel() for p in model.parameters())
+        assert parameter_count(tiny_model) == sum(p.numel() for p in model.parameters())
         assert model_files.cache_bytes_per_token(tiny_model, "float32") == 2 * 2 * 1 * 32 * 4
 
     def test_context_length(self, tiny_model):
         assert model_files.context_length(tiny_model) == 512
         assert model_files.context_length(tiny_model, 100) == 100
         assert model_files.context_length(tiny_model, 9999) == 512
+
+    @pytest.mark.parametrize(
+        "name", ["n_positions", "seq_length", "model_max_length", "max_target_positions"]
+    )
+    def test_context_length_goes_by_several_names(self, tmp_path, name):
+        (tmp_path / "config.json").write_text(json.dumps({name: 300}))
+        assert model_files.context_length(tmp_path) == 300
 
     def test_dtype(self, tiny_model, monkeypatch):
         assert model_files.resolve_dtype("auto", tiny_model, gpu=False) == "float32"

@@ -258,3 +258,36 @@ def test_who_draws(monkeypatch):
     assert sampler_name("auto") == "transformers"
     with pytest.raises(UsageError, match="not installed"):
         sampler_name("vllm")
+
+
+class Unable:
+    """vLLM's sampler of a model that it cannot load, or cannot load anew."""
+
+    dtype = "float32"
+
+    def __init__(self, folder, dtype, max_model_len):
+        if self.when == "load":
+            raise EngineError("vLLM cannot load it: ValueError: no kernel")
+
+    def sync(self, model):
+        raise EngineError("vLLM keeps the experts")
+
+    def close(self):
+        self.closed.append(True)
+
+
+@pytest.mark.parametrize("when", ["load", "sync"])
+def test_auto_draws_from_the_model_itself_where_vllm_does_not_take_it(when, folder, monkeypatch, caplog):
+    from cai.engines.samplers import opening, sampler_auto
+
+    model = load(folder)
+    closed = []
+    monkeypatch.setattr(opening.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(sampler_auto, "VLLMSampler", type("Of", (Unable,), {"when": when, "closed": closed}))
+    sampler = open_sampler("auto", folder, model, 128)
+    sampler.sync(model)
+    draws = sampler.sample(PROMPTS, SEEDS, 8, 1.0)
+    assert draws == open_sampler("transformers", folder, model, 128).sample(PROMPTS, SEEDS, 8, 1.0)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("transformers draws the responses, not vLLM: vLLM ")
+    assert closed == ([True] if when == "sync" else [])

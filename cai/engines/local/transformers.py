@@ -14,14 +14,16 @@ from pathlib import Path
 
 import torch
 
+from cai.chat.tokenizer_files import require_room
 from cai.config.run_config import ModelConfig
 from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
+from cai.engines.local.causal import load_causal
 from cai.engines.local.forward import CausalModel
 from cai.engines.local.sampling import Drawer, Noise, nameless
 from cai.engines.local.worker import Ticket, Worker
 from cai.engines.model_files import cache_bytes_per_token, has_gpu, resolve_dtype
-from cai.values.errors import EngineError
+from cai.values.errors import CaiError, EngineError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
 MAX_ROWS = {"cpu": 128, "cuda": 256}
@@ -79,19 +81,19 @@ class TransformersWorker(Worker[AnyJob]):
         self._folder = folder
 
     def load(self) -> None:
-        from transformers import AutoModelForCausalLM
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         dtype = resolve_dtype(self._config.dtype, self._folder, has_gpu())
         self.text = TextSide.load(self._folder, self._config.max_model_len, self.thinking)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                self._folder, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True
-            )
+            model = load_causal(self._folder, getattr(torch, dtype))
+        except CaiError:
+            raise
         except Exception as error:  # a broken file may raise anything
             raise EngineError(f"the model in {self._folder} cannot be loaded: {error}") from error
-        model = model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+        model = model.eval().requires_grad_(False)
+        require_room(self.text.tokenizer, int(model.get_output_embeddings().weight.shape[0]), self._folder)
         self._model = CausalModel(model.to("cuda") if torch.cuda.is_available() else model)
         self._exact = dtype == "float32" and self._model.device.type == "cpu"
         self._vocabulary = int(model.get_output_embeddings().weight.shape[0])

@@ -8,7 +8,6 @@ Left out: several GPUs, LoRA adapters, sleep mode (the engine is closed and open
 
 from __future__ import annotations
 
-import gc
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,8 @@ from typing import Any
 from cai.config.run_config import ModelConfig
 from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
-from cai.engines.local.vllm_settings import (
-    affinity,
-    bars,
-    engine_arguments,
-    is_cpu_build,
-    leave_classes_alone,
-    prepare_environment,
-    restore_threads,
-)
+from cai.engines.local.vllm_loading import clean_up, load_vllm
+from cai.engines.local.vllm_settings import bars, engine_arguments, is_cpu_build
 from cai.engines.local.worker import Ticket, Worker
 from cai.engines.model_files import has_gpu
 from cai.values.errors import EngineError, ItemError
@@ -113,40 +105,20 @@ class VLLMWorker(Worker[Generation]):
 
     def load(self) -> None:
         gpu = has_gpu() and not is_cpu_build()
-        prepare_environment(gpu)
-        import torch
-
-        before = torch.set_num_threads, torch.get_num_threads(), affinity()
-        try:
-            from vllm import EngineArgs, LLMEngine
-
-            arguments = engine_arguments(self._config, self._folder, gpu)
-            self.text = TextSide.load(self._folder, arguments["max_model_len"], self.thinking)
-            if not gpu:
-                leave_classes_alone()
-            self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-            vocabulary = self._engine.model_config.get_vocab_size()
-            self._bars = bars(self.text.tokenizer, vocabulary, gpu)
-        except EngineError:
-            raise
-        except Exception as error:
-            raise EngineError(f"vLLM cannot load {self._folder}: {type(error).__name__}: {error}") from error
-        finally:
-            restore_threads(*before)
+        arguments = engine_arguments(self._config, self._folder, gpu)
+        self.text = TextSide.load(self._folder, arguments["max_model_len"], self.thinking)
+        self._engine = load_vllm(self._folder, arguments, gpu)
+        self._bars = bars(self.text.tokenizer, self._engine.model_config.get_vocab_size(), gpu)
 
     def unload(self) -> None:
         engine, self._engine = self._engine, None
         for ticket in self._flying.values():
             ticket.fail(EngineError(f"the engine of {self._config.name} is closed"))
         self._flying.clear()
-        if engine is None:
-            return
-        engine.engine_core.shutdown()
-        del engine
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-        cleanup_dist_env_and_memory()
-        gc.collect()
+        if engine is not None:
+            engine.engine_core.shutdown()
+            del engine
+            clean_up()
 
     @property
     def busy(self) -> bool:

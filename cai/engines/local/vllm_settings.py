@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cai.config.run_config import ModelConfig
-from cai.engines.model_files import cache_bytes_per_token, context_length, model_config, resolve_dtype
+from cai.engines.model_files import (
+    DtypeName,
+    cache_bytes_per_token,
+    context_length,
+    model_config,
+    resolve_dtype,
+)
 from cai.values.errors import EngineError
 
 CPU_ROWS = 256
@@ -41,6 +47,8 @@ DIFFERENT = {
         "computes other probabilities (0.03 nats apart on a tiny model, for a reason not known)",
     ),
 }
+#: Architectures of which vLLM keeps some numbers in bfloat16, whatever else is computed in float32.
+ROUNDED = {"apertus": "rounds its activation's numbers (alpha_p, alpha_n) to bfloat16, in float32 too"}
 #: Their windows hold one token more in vLLM than in transformers: texts beyond the window would differ.
 _WIDER_WINDOW = {"cohere2", "cohere2_moe"}
 #: States between tokens, which vLLM caches for prefixes only where it prefills in chunks: not on a CPU.
@@ -60,19 +68,23 @@ def prepare_environment(gpu: bool) -> None:
         dynamo.disable = True  # type: ignore[attr-defined]
 
 
+def different(folder: Path, dtype: DtypeName) -> str | None:
+    """How vLLM in ``dtype`` is known to compute something else of the model in ``folder``; None: in none."""
+    kind = model_config(folder).get("model_type")
+    what = DIFFERENT.get(str(kind)) or (ROUNDED.get(str(kind)) if dtype == "float32" else None)
+    return f"{folder} is a {kind}, and vLLM {what}" if what else None
+
+
 def engine_arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, Any]:
     """EngineArgs by name.
 
     Raises:
         EngineError: vLLM would load the model and compute something else.
     """
-    kind = str(model_config(folder).get("model_type"))
-    if kind in DIFFERENT:
-        raise EngineError(
-            f"{folder} is a {kind}, and vLLM {DIFFERENT[kind]}. Use engine: transformers and, in a training, "
-            "sampler: transformers."
-        )
     dtype = resolve_dtype(config.dtype, folder, gpu)
+    if words := different(folder, dtype):
+        raise EngineError(f"{words}. Use engine: transformers and, in a training, sampler: transformers.")
+    kind = str(model_config(folder).get("model_type"))
     context = context_length(folder, config.max_model_len)
     if kind in _WIDER_WINDOW:
         context = min(context, int(model_config(folder).get("sliding_window") or context))

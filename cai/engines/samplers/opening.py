@@ -45,7 +45,8 @@ def open_sampler(
     """A sampler for ``model``, whose tokenizer and configuration are in ``folder``.
 
     ``max_model_len``: tokens of the longest prompt and response together. ``dtype`` is vLLM's; transformers
-    draws from ``model`` itself. Call ``sync`` before the first ``sample``.
+    draws from ``model`` itself, also under "auto" where vLLM does not take it. Call ``sync`` before the first
+    ``sample``.
 
     Raises:
         UsageError: as ``sampler_name``.
@@ -53,6 +54,10 @@ def open_sampler(
     """
     try:
         if sampler_name(kind, processes) == "vllm":
+            if kind == "auto":
+                from cai.engines.samplers.sampler_auto import AutoSampler
+
+                return AutoSampler(model, folder, max_model_len, dtype=dtype)
             from cai.engines.samplers.sampler_vllm import VLLMSampler
 
             return VLLMSampler(folder, dtype, max_model_len)

@@ -10,7 +10,6 @@ that model and optimizer fit beside it (not run on a GPU so far).
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -22,17 +21,8 @@ from typing import Any
 
 from cai.config.run_config import ModelConfig
 from cai.engines.local.answers import TextSide
-from cai.engines.local.vllm_settings import (
-    BLOCK,
-    CACHE_TOKENS,
-    affinity,
-    bars,
-    engine_arguments,
-    is_cpu_build,
-    leave_classes_alone,
-    prepare_environment,
-    restore_threads,
-)
+from cai.engines.local.vllm_loading import clean_up, load_vllm
+from cai.engines.local.vllm_settings import BLOCK, CACHE_TOKENS, bars, engine_arguments, is_cpu_build
 from cai.engines.model_files import cache_bytes_per_token, has_gpu
 from cai.engines.samplers.sampler import POLICY_ADAPTER, Draw, check_room
 from cai.values.errors import EngineError
@@ -118,14 +108,10 @@ class VLLMSampler:
     def close(self) -> None:
         """See ``Sampler``."""
         engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        engine.engine_core.shutdown()
-        del engine
-        from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
-
-        cleanup_dist_env_and_memory()
-        gc.collect()
+        if engine is not None:
+            engine.engine_core.shutdown()
+            del engine
+            clean_up()
 
     def _running(self) -> Any:
         if self._engine is None:
@@ -164,22 +150,11 @@ def _arguments(folder: Path, dtype: str, max_model_len: int | None, gpu: bool) -
 
 
 def _load(folder: Path, arguments: dict[str, Any], gpu: bool) -> Any:
-    prepare_environment(gpu)
-    import torch
-
-    before = torch.set_num_threads, torch.get_num_threads(), affinity()
-    try:
-        from vllm import EngineArgs, LLMEngine
-
-        if not gpu:
-            leave_classes_alone()
-        engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
-    except Exception as error:
-        raise EngineError(f"vLLM cannot load {folder}: {type(error).__name__}: {error}") from error
-    finally:
-        restore_threads(*before)
+    engine = load_vllm(folder, arguments, gpu)
     if not hasattr(engine, "model_executor"):
         engine.engine_core.shutdown()
+        del engine
+        clean_up()
         raise EngineError(
             "vLLM runs in a process of its own here, where weights can't be handed over. "
             "Unset VLLM_ENABLE_V1_MULTIPROCESSING, or use sampler: transformers."

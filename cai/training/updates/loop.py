@@ -18,6 +18,8 @@ import torch
 from cai.chat import tokenizer_files
 from cai.chat.saved import announce
 from cai.config.train_config import LoraConfig, OptimizerConfig
+from cai.engines.local.causal import load_causal
+from cai.engines.model_kinds import require_answers, require_trainable
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.examples import Encoded
@@ -29,7 +31,7 @@ from cai.training.updates.batches import Updates
 from cai.training.updates.borders import announce_border
 from cai.training.updates.method import Method, Training
 from cai.training.updates.schedule import Schedule
-from cai.values.errors import TrainingError
+from cai.values.errors import CaiError, TrainingError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def load_tokenizer(model_path: str) -> Any:
     """The model's tokenizer.
 
     Raises:
-        UsageError: it has more tokens than the model has embeddings.
+        UsageError: it has more tokens than the model has embeddings, or none to fill rows up with.
         TrainingError: it cannot be loaded.
     """
     from transformers import AutoConfig
@@ -58,16 +60,28 @@ def load_tokenizer(model_path: str) -> Any:
     known = getattr(config, "vocab_size", None)
     if known is not None:
         tokenizer_files.require_room(tokenizer, known, model_path)
+    if tokenizer.pad_token is None and tokenizer.eos_token is None:
+        raise UsageError(
+            f"the tokenizer in {model_path} names neither a padding token nor an end of text. Write one of "
+            'its tokens into tokenizer_config.json, for example "eos_token": the one that ends a turn.'
+        )
     return tokenizer
 
 
 def load_language_model(model_path: str) -> Any:
     """The causal language model, with float32 weights."""
-    from transformers import AutoModelForCausalLM
-
     require_generation_config(model_path)
+    if (folder := Path(model_path)).is_dir():
+        require_answers(folder)
+        require_trainable(folder)
     with loading("model", model_path):
-        return AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, trust_remote_code=False)
+        model = load_causal(model_path, torch.float32)
+    if getattr(model, "is_quantized", False):
+        raise TrainingError(f"{model_path} has quantized weights, and these cannot be trained. {_PLAIN}")
+    return model
+
+
+_PLAIN = "Name the model that it was made from."
 
 
 def stored_dtype(model_path: str) -> torch.dtype:
@@ -84,7 +98,7 @@ def loading(what: str, path: str) -> Iterator[None]:
     """Whatever a library raises over a file that it cannot use, as a TrainingError that names it."""
     try:
         yield
-    except TrainingError:
+    except CaiError:
         raise
     except Exception as error:  # a broken file may raise anything
         hint = ". cai never runs code that comes with a model" if "trust_remote_code" in str(error) else ""

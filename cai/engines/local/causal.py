@@ -1,0 +1,43 @@
+"""Loading a causal language model with transformers, all of whose weights come from the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cai.values.errors import UsageError
+
+
+def load_causal(folder: str | Path, dtype: Any) -> Any:
+    """The model in ``folder``, in ``dtype`` (torch's). Weights that a file lacks would be drawn at random.
+
+    Raises:
+        UsageError: it lacks some, or has them in other shapes than its configuration says.
+        Exception: whatever transformers raises over a file that it cannot read.
+    """
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    model, loaded = loader.from_pretrained(
+        folder,
+        dtype=dtype,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # refused here, by their names
+    )
+    if absent := sorted(loaded["missing_keys"]):
+        raise UsageError(
+            f"{folder} lacks {len(absent)} of the weights of a {type(model).__name__} ({_some(absent)}), "
+            "which would be random numbers. Fetch or save the whole model again."
+        )
+    if other := [name for name, *_ in sorted(loaded["mismatched_keys"])]:
+        raise UsageError(
+            f"{folder} has {len(other)} weights in other shapes than its config.json says ({_some(other)}): "
+            "the two are of different models. Put the weights' own config.json beside them."
+        )
+    return model
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (", …" if len(names) > 2 else "")
