@@ -20,7 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +163,16 @@ def read_origins(folder: RunFolder) -> Origins:
         wanted = {step: _inputs(own) for step, own in data["wanted"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Origins()
-    shown = {step: outcome(folder, one.outputs, one.own, one.read) for step, one in made.items()}
+    shown = {step: _shown(folder, one) for step, one in made.items()}
     return Origins(wanted, made, {step: now for step, now in shown.items() if now != made[step].outcome})
+
+
+def _shown(folder: RunFolder, made: Made) -> str:
+    """The outcome that the step's files show; the one that was booked where that cannot be told."""
+    try:
+        return outcome(folder, made.outputs, made.own, made.read)
+    except _OtherWriter:
+        return made.outcome
 
 
 def write_origins(folder: RunFolder, origins: Origins) -> None:
@@ -207,9 +215,33 @@ def _hash(path: Path) -> str:
     try:
         if path.suffix == ".json":
             return str(json.loads(path.read_text(encoding="utf-8"))["key"])
-        return file_hash(path)
+        return _ungraded(path, file_hash(path)) if path.name.startswith("eval_") else file_hash(path)
     except (OSError, ValueError, KeyError, TypeError):
         return "-"
+
+
+@cache
+def _ungraded(path: Path, content: str) -> str:
+    """The hash that a table of answers had before grades joined it, as columns ``<suite>/<metric>``.
+
+    ``content`` is the hash that it has now. Equal tables are equal bytes (``run/folder.py``).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    grades = [name for name in pq.read_schema(path).names if "/" in name]
+    if not grades:
+        return content
+    rows = pq.read_table(path).drop_columns(grades).to_pylist()
+    written = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), written, compression="zstd")
+    if pq.read_metadata(pa.BufferReader(written.getvalue())).created_by != pq.read_metadata(path).created_by:
+        raise _OtherWriter
+    return hashlib.sha256(written.getvalue()).hexdigest()
+
+
+class _OtherWriter(Exception):
+    """The table was written by another version of the library, whose bytes for equal rows may differ."""
 
 
 def _inputs(value: Any) -> dict[str, str]:

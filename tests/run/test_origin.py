@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet as pq
 import pytest
 
 from cai.run.folder import RunFolder
@@ -120,6 +122,29 @@ def test_a_table_that_was_edited_is_told_by_what_it_holds(tmp_path: Path) -> Non
     assert read_origins(folder).stale == {"second"}
     folder.table("t").unlink()
     assert read_origins(folder).stale == {"first", "second"}
+
+
+def test_grades_beside_the_answers_are_no_edit_of_them(tmp_path: Path) -> None:
+    folder, outputs = RunFolder(tmp_path), Outputs(tables=("eval_base",))
+    answers = [{"prompt_id": "p", "tags": ["x"], "index": 0, "response": "Yes."}]
+    folder.write_table("eval_base", answers)
+    record_made(folder, "answer-base", {}, [], outputs)
+    folder.write_table("eval_base", [row | {"judge/harmful": True} for row in answers])
+    assert read_origins(folder).stale == frozenset()
+    folder.write_table("eval_base", [row | {"judge/harmful": True, "response": "No."} for row in answers])
+    assert read_origins(folder).stale == {"answer-base"}
+
+
+def test_another_version_s_bytes_are_no_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, outputs = RunFolder(tmp_path), Outputs(tables=("eval_base",))
+    folder.write_table("eval_base", [{"prompt_id": "p"}])
+    record_made(folder, "answer-base", {}, [], outputs)
+    data = tmp_path / "data/eval_base.parquet"
+    folder.write_table("eval_base", [{"prompt_id": "p", "judge/harmful": True}])
+    version = pyarrow.__version__.encode()
+    data.write_bytes(data.read_bytes().replace(b"version " + version, b"version " + b"0" * len(version)))
+    assert pq.read_metadata(data).created_by.endswith("0" * len(version))
+    assert read_origins(folder).stale == frozenset()
 
 
 def test_a_table_of_an_earlier_run_counts_as_not_there(tmp_path: Path) -> None:
