@@ -18,7 +18,6 @@ from cai.engines.backend import model_path
 from cai.pipeline.steps.step import Run
 from cai.run.threads import apart
 from cai.statistics import prediction
-from cai.statistics.intervals import interval
 from cai.statistics.soft_labels import soft_scores
 from cai.training.dpo import train_dpo
 from cai.training.examples import Example
@@ -187,7 +186,9 @@ def _record(
 ) -> None:
     """Everything that a training has to say, under ``stage/…`` in metrics.json and in failures.jsonl.
 
-    A count is exact: its interval is itself. A figure of the training is a mean over its recent updates.
+    A count is exact: its interval is itself. A figure of the training is a mean over its recent updates, and
+    has no interval: updates follow one another, so they are no sample of anything. Its two bounds are its
+    value.
     """
     exact = {"rows": result.rows, "steps": result.steps, "tokens": result.tokens, **(counts or {})}
     if result.guard is not None:
@@ -201,7 +202,8 @@ def _record(
 
 
 def _figures(result: TrainResult) -> dict[str, Score]:
-    """Mean of each figure over the recent updates, with Student's t interval; nothing of a single update."""
+    """Mean of each figure over the recent updates, without an interval; ``n`` counts updates."""
     names = [name for name in result.metrics if name != "learning_rate"]  # a setting, not a finding
-    found = {name: interval([u[name] for u in result.recent if name in u]) for name in names}
-    return {name: score for name, score in found.items() if score is not None}
+    counts = {name: sum(name in update for update in result.recent) for name in names}
+    means = result.metrics
+    return {name: Score(means[name], means[name], means[name], n) for name, n in counts.items()}
