@@ -73,6 +73,9 @@ class ModelConfig(Section):
     headers: dict[str, str] = Field({}, description="further headers of every request to a server")
     query: dict[str, str] = Field({}, description="further parameters of its address, as Azure's api-version")
     extra_body: dict[str, Any] = Field({}, description="further fields of every request, passed on unread")
+    batch: bool = Field(
+        False, description="send a run's questions to a server in batches: within a day, at half the price"
+    )
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     patience: Annotated[float, Field(ge=0.0)] = Field(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from cai.config.run_config import ModelConfig
-from cai.engines.engine import IN_PROCESS, ON_A_SERVER, Engine
+from cai.engines.engine import IN_BATCHES, IN_PROCESS, ON_A_SERVER, Engine
 from cai.engines.local.vllm_settings import different
 from cai.engines.model_files import (
     SETTINGS,
@@ -25,6 +25,7 @@ from cai.engines.model_files import (
 from cai.engines.model_kinds import require_answers, require_in_transformers
 from cai.engines.purse import Purse
 from cai.engines.weight_files import WEIGHTS, require_weights
+from cai.run.journal import Journal
 from cai.values.errors import EngineError, UsageError
 
 Backend = Literal["transformers", "vllm", "openai", "openai-responses", "anthropic"]
@@ -71,7 +72,8 @@ def on_a_server(config: ModelConfig) -> bool:
 
 def concurrency(config: ModelConfig) -> int:
     """Requests in flight at once: those that ``config`` names, else the engine's own number."""
-    own = ON_A_SERVER if on_a_server(config) else IN_PROCESS
+    own = IN_BATCHES if config.batch else ON_A_SERVER
+    own = own if on_a_server(config) else IN_PROCESS
     return config.max_concurrency or own
 
 
@@ -136,8 +138,12 @@ def base_url(config: ModelConfig) -> str:
     return url.rstrip("/")
 
 
-async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine:
+async def open_engine(
+    config: ModelConfig, purse: Purse | None = None, journal: Journal | None = None
+) -> Engine:
     """Load the model of ``config`` and return the engine that answers for it; ``purse`` pays a server.
+
+    ``journal`` keeps which batches were sent; without one, a model is asked at once, whatever it is set to.
 
     Where nobody has named an engine and vLLM cannot load the model, transformers does, and one line says so;
     its answers are known as those of the engine that "auto" is.
@@ -150,11 +156,14 @@ async def open_engine(config: ModelConfig, purse: Purse | None = None) -> Engine
     kind = backend(config)
     identity = await asyncio.to_thread(fingerprint, config)
     if on_a_server(config):
-        from cai.engines.hosted.protocols import server_engine
+        from cai.engines.hosted.protocols import send_in_batches, server_engine
 
         url = base_url(config)
         account = purse.account(config, url) if purse is not None else None
-        return server_engine(config)(config, url, identity, account=account)
+        engine = server_engine(config)(config, url, identity, account=account)
+        if config.batch and journal is not None:
+            send_in_batches(engine, config, journal)
+        return engine
     folder = model_path(config)
     if kind == "vllm":
         try:

@@ -13,7 +13,7 @@ from cai.values.types import Choice, ChoiceRequest, Completion, CompletionReques
 
 # Requests in flight at once where ``max_concurrency`` says nothing. A local engine batches all it is asked at
 # the same time; a hosted service that is asked more answers 429.
-IN_PROCESS, ON_A_SERVER = 1024, 64
+IN_PROCESS, ON_A_SERVER, IN_BATCHES = 1024, 64, 50_000
 
 
 class Engine(Protocol):

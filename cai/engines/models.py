@@ -96,7 +96,7 @@ class Models:
 
     async def _opened(self, config: ModelConfig) -> Engine:
         """Raises EngineError where a server has another model under the name than this journal knows."""
-        made = await open_engine(config, self._purse)
+        made = await open_engine(config, self._purse, self._journal)
         if on_a_server(config):
             from cai.engines.server.learned import remember
             from cai.engines.server.openai import OpenAIEngine

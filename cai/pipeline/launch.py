@@ -207,11 +207,12 @@ def check(config: RunConfig, training: bool = True) -> None:
 
 def _require_here(model: ModelConfig, answers: bool) -> None:
     """Raise UsageError where there is no such model here, or it cannot be asked as it is set to be."""
-    if model.extra_body:
-        raise UsageError(
-            f"{model.name}: 'extra_body' is for a model on a server (engine: openai or anthropic) and has no "
-            "effect on one in this process; leave it out"
-        )
+    for name in ("extra_body", "batch"):
+        if getattr(model, name):
+            raise UsageError(
+                f"{model.name}: '{name}' is for a model on a server (engine: openai, openai-responses or "
+                "anthropic) and has no effect on one in this process; leave it out"
+            )
     folder = model_path(model)
     if answers:
         engine_here(model, folder)

@@ -259,11 +259,19 @@ def experiment(config: RunConfig) -> dict[str, str]:
     return {
         name: value
         for name, value in settings_of(config).items()
-        if shapes(name, tuple(every)) or (_within(name, NAMES) and not name.endswith(_PLACES))
+        if shapes(name, tuple(every)) or (_within(name, NAMES) and not _of_the_way(name))
     }
 
 
-_PLACES = (".base_url", ".max_concurrency")
+def _of_the_way(setting: str) -> bool:
+    """Whether it says of a model where it is, and how it is reached and paid for: not what it answers."""
+    return any(f".{field}." in f"{setting}." for field in _WAY)
+
+
+_WAY = (
+    *("base_url", "api_key_env", "headers", "query", "price", "batch", "patience", "max_concurrency"),
+    *("requests_per_minute", "tokens_per_minute"),
+)
 
 
 def own_failures(failures: Iterable[Failure], steps: Iterable[str]) -> list[Failure]:

@@ -51,7 +51,7 @@ class Demand:
         """US dollars; 0 for a model in this process, None where the price is not known."""
         if not on_a_server(self.model):
             return 0.0
-        price = price_of(self.model, base_url(self.model))
+        price = price_of(self.model, base_url(self.model), batch=self.model.batch)
         return None if price is None else dollars(price, self.read, self.written)
 
 

@@ -20,7 +20,7 @@ from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
-from cai.run import salvage, spending
+from cai.run import pending, salvage, spending
 from cai.run.mending import ASIDE
 from cai.values.errors import CaiError
 from cai.values.types import ChoiceRequest, CompletionRequest
@@ -164,7 +164,7 @@ class Journal:
 
     def spent(self) -> dict[str, spending.Spent]:
         """What was spent on models that are paid for, by model."""
-        rows = self._all(spending.READ)
+        rows = self.rows(spending.READ)
         return {name: spending.Spent(*numbers) for name, *numbers in rows}
 
     def book(self, model: str, spent: spending.Spent) -> None:
@@ -196,7 +196,8 @@ class Journal:
             raise _DamagedError(" ".join(found.removeprefix("*** in database main ***").split()))
         self._db.execute(_SCHEMA)
         self._db.execute(_ANNOUNCED)
-        self._db.execute(spending.SCHEMA)
+        for schema in (spending.SCHEMA, *pending.SCHEMA):
+            self._db.execute(schema)
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(answers)")]
         if columns == _COLUMNS[:6]:
             self._db.execute("ALTER TABLE answers ADD COLUMN stage TEXT NOT NULL DEFAULT ''")
@@ -214,15 +215,15 @@ class Journal:
             self._mend(error)
         return self._db.execute(query, values).fetchone()
 
-    def _all(self, query: str) -> list[Any]:
-        """Every row; none where that part of the file cannot be read (``_do`` mends what it meets)."""
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Every row that the statement gives, of a table that is no table of answers."""
         try:
-            return self._db.execute(query).fetchall()
+            return self._db.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
             if not _is_damage(error):
                 raise
             self._mend(error)
-        return self._db.execute(query).fetchall()
+        return self._db.execute(query, values).fetchall()
 
     def _insert(self, row: tuple[Any, ...], replace: bool = False) -> None:
         row = row if self._sealed else row[:-1]
@@ -299,8 +300,9 @@ def mend(path: Path) -> tuple[int, Path]:
 
 
 def _carry(damaged: Path, fresh: sqlite3.Connection) -> None:
-    """Take along what was spent and what servers announced, as far as it can be read."""
-    for schema, table in ((spending.SCHEMA, "spending"), (_ANNOUNCED, "announced")):
+    """Take along what was spent, what is pending and what servers announced, as far as it can be read."""
+    tables = zip(pending.SCHEMA, pending.TABLES, strict=True)
+    for schema, table in ((spending.SCHEMA, "spending"), (_ANNOUNCED, "announced"), *tables):
         fresh.execute(schema)
         with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(damaged)) as old:
             for row in old.execute(f"SELECT * FROM {table}"):

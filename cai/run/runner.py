@@ -1,14 +1,15 @@
 """Many coroutines under a bound, in order, with failures as data.
 
-``run_items`` is the only place where concurrency happens; stages are written for one item.
+``run_items`` is where concurrency happens; stages are written for one item, and ask ``together`` what hangs
+on no other answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cai.values.errors import ItemError
 from cai.values.types import Failure
@@ -58,3 +59,16 @@ async def run_items(
         # One cause stops a stage; its siblings were cancelled because of it.
         raise errors.exceptions[0] from None
     return Results([done[i] for i in sorted(done)], [failures[i] for i in sorted(failures)])
+
+
+async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """Await all of one item's ``work`` at once → results in its order.
+
+    The first failure cancels the rest and is raised as it is.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

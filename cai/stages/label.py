@@ -17,6 +17,7 @@ answer, no principle was asked. The pair is unscored, and nothing learns from it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
@@ -24,6 +25,7 @@ from cai.config.run_config import LabelConfig
 from cai.constitution.load import Constitution, Principle, draw_many
 from cai.constitution.templates import Templates
 from cai.engines.engine import Engine
+from cai.run.runner import together
 from cai.stages.degenerate import degenerate
 from cai.stages.label_question import Question, content_free, pair_question, single_question
 from cai.stages.label_reading import Way, read
@@ -60,12 +62,10 @@ async def label(
     source = Source("ai", labeler.engine.name)
     if faults := says_nothing(comparison):
         return Preference(comparison, None, source, (), SAYS_NOTHING, faults)
-    judgements: list[Judgement] = []
-    problems: list[ItemError] = []
-    for principle in draw_many(constitution, labeler.config.principles, seed, comparison.id):
-        judgement, trouble = await judge(comparison, principle, labeler, seed)
-        judgements.append(judgement)
-        problems += trouble
+    drawn = draw_many(constitution, labeler.config.principles, seed, comparison.id)
+    judged = await together(judge(comparison, principle, labeler, seed) for principle in drawn)
+    judgements = [judgement for judgement, _ in judged]
+    problems = [problem for _, trouble in judged for problem in trouble]
     read = [j for j in judgements if _complete(j, labeler.config)]
     values = [p for j in read if (p := j.p) is not None]
     if not values:
@@ -94,21 +94,25 @@ async def judge(
 ) -> tuple[Judgement, list[ItemError]]:
     """One principle's verdict in each order, and what went wrong where an order is missing."""
     config, templates = labeler.config, labeler.templates
-    problems: list[ItemError] = []
 
-    async def ask(question: Question, shift: float = 0.0) -> Reading:
+    async def ask(question: Question, shift: float) -> tuple[Reading, list[ItemError]]:
         try:
             reading = await labeler.read(question, seed)
         except ItemError as error:
-            problems.append(error)
-            return Reading(None, unscored=error.reason)
-        if reading.unscored is not None:
-            problems.append(ItemError(reading.unscored))
-        return replace(reading, shift=shift)
+            return Reading(None, unscored=error.reason), [error]
+        problems = [ItemError(reading.unscored)] if reading.unscored is not None else []
+        return replace(reading, shift=shift), problems
+
+    async def asked(
+        questions: Iterable[Question], shift: float = 0.0
+    ) -> tuple[list[Reading], list[ItemError]]:
+        found = await together(ask(question, shift) for question in questions)
+        return [reading for reading, _ in found], [problem for _, trouble in found for problem in trouble]
 
     if config.form == "single":
         sides = (comparison.a, comparison.b)
-        alone = [await ask(single_question(comparison, side, principle, templates)) for side in sides]
+        questions = (single_question(comparison, side, principle, templates) for side in sides)
+        alone, problems = await asked(questions)
         return Judgement(principle.id, None, None, _preferred(*alone), readings=tuple(alone)), problems
     shift = 0.0
     if config.calibrate:
@@ -117,7 +121,8 @@ async def judge(
         except ItemError as error:
             return Judgement(principle.id, None, None), [error]
     shown = (comparison, comparison.swap()) if config.both_orders else (comparison,)
-    readings = [await ask(pair_question(one, principle, templates, config), shift) for one in shown]
+    questions = (pair_question(one, principle, templates, config) for one in shown)
+    readings, problems = await asked(questions, shift)
     a_first, b_first = (*(_p_first(reading, config) for reading in readings), None)[:2]
     other = None if b_first is None else 1.0 - b_first
     average = config.average == "log_odds"
@@ -151,7 +156,7 @@ async def _favour(comparison: Comparison, principle: Principle, labeler: Labeler
         ItemError: what the labeler says of one of them cannot be read.
     """
     questions = content_free(comparison, principle, labeler.templates, labeler.config)
-    found = [await labeler.read(question, seed) for question in questions]
+    found = await together(labeler.read(question, seed) for question in questions)
     values = [reading.p for reading in found if reading.p is not None]
     if len(values) < len(found):
         reason = next(reading.unscored for reading in found if reading.p is None)

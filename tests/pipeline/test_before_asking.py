@@ -52,6 +52,7 @@ FAULTS: list[tuple[str, str]] = [
     ("critic.thinking=true", "thinking: true cannot be kept: its chat template has no switch"),
     ("model.thinking=512", "thinking: 512 cannot be kept: thought is never learned"),
     ("model.extra_body={top_k: 3}", "'extra_body' is for a model on a server"),
+    ("critic={name: pocket, batch: true}", "'batch' is for a model on a server"),
     ("evaluate.judge=./nofolder", "nofolder"),
     ("reward=[{source: nofile.py:score}]", "nofile.py"),
     ("reward=[{source: f.py:other}]", "other"),

@@ -13,7 +13,7 @@ import pytest
 from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
 from cai.pipeline.launch import execute
-from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, learners, settings_of
+from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, experiment, learners, settings_of
 from cai.pipeline.order import STEPS, steps_of
 from cai.pipeline.staleness import default_folder
 from cai.report.write import write_report
@@ -251,11 +251,24 @@ def test_another_experiment_needs_a_word(home: Path) -> None:
 
 def test_what_is_no_experiment_goes_on_without_a_word(home: Path) -> None:
     walk(replace=False)
-    walk("dpo.save_steps=7", "model.max_concurrency=3", replace=False)
+    walk("dpo.save_steps=7", "model.max_concurrency=3", "model.patience=5", replace=False)
     text = Path("constitution.yaml").read_text()
     Path("constitution.yaml").write_text(text.replace("kindly", "warmly"))
     lines = walk(replace=False)  # a file that was edited is the same experiment: what depends on it is redone
     assert any("constitution changed" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        *("critic.patience=5", "critic.batch=true", "critic.price={input: 1, output: 2}"),
+        *("critic.api_key_env=MY_KEY", "critic.headers={a: b}", "critic.tokens_per_minute=9"),
+    ],
+)
+def test_how_a_model_on_a_server_is_reached_is_no_other_experiment(way: str) -> None:
+    server = ["critic={name: m, engine: openai, base_url: 'http://127.0.0.1:9/v1'}"]
+    first, same, other = (resolve(None, [*server, *more], {}, {}) for more in ([], [way], ["critic.name=n"]))
+    assert experiment(first) == experiment(same) != experiment(other)
 
 
 # All settings, one by one: python -m benchmarks.changed_settings.

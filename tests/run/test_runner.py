@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cai.run.runner import run_items
+from cai.run.runner import run_items, together
 from cai.values.errors import EngineError, ItemError
 
 
@@ -77,3 +77,34 @@ async def test_nothing_to_do() -> None:
     results = await run_items("s", [], work)
     assert results.done == []
     assert results.failures == []
+
+
+async def test_what_hangs_on_no_other_answer_is_asked_together() -> None:
+    asked, all_asked = [], asyncio.Event()
+
+    async def work(n: int) -> int:
+        asked.append(n)
+        if len(asked) == 3:
+            all_asked.set()
+        await all_asked.wait()
+        return n
+
+    assert await together(work(n) for n in range(3)) == [0, 1, 2]
+
+
+async def test_the_first_failure_ends_what_was_asked_together_and_is_raised_as_it_is() -> None:
+    cancelled = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    async def fails() -> None:
+        raise EngineError("gone")
+
+    with pytest.raises(EngineError, match="^gone$"):
+        await together([waits(), fails()])
+    assert cancelled

@@ -104,6 +104,10 @@ class TooLong(Refused):
     """The request is longer than the model's context, or than a limit that no wait lifts."""
 
 
+class Missing(EngineError):
+    """There is nothing at this address: no such model, or no such thing as was asked after."""
+
+
 class Later(Exception):
     """Something that may pass. ``wait``: seconds that the server asks for. ``alive``: a server spoke."""
 
@@ -206,7 +210,7 @@ def _address(case: _Case) -> EngineError | None:
             "write https:// in base_url, OPENAI_BASE_URL or ANTHROPIC_BASE_URL."
         )
     if status in (404, 410) and not _NO_ENDPOINT.search(case.message):
-        return EngineError(
+        return Missing(
             f"{case.at} has no such model or path ({case.shown}). "
             f"Check the model's name, and base_url: {case.who.ending}."
         )

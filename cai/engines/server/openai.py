@@ -16,12 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 from cai.config.run_config import ModelConfig
+from cai.engines.batches.pool import Pool
+from cai.engines.batches.service import Service
 from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
 from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Patience
 from cai.engines.server.learned import ALIKE, NOTHING, Learned, tell_changed
-from cai.engines.server.parameters import Dialect
+from cai.engines.server.parameters import TOP, Dialect
 from cai.engines.server.probe import (
     AS_OBJECT,
     CONSTRAINTS,
@@ -40,6 +42,8 @@ from cai.engines.server.probe import (
 from cai.engines.server.reply import Reply, read_reply
 from cai.engines.server.speaker import Speaker
 from cai.engines.server.toplogprobs import FirstToken, Listed, first_token, inconsistent, mass, read_choice
+from cai.run.journal import digest
+from cai.run.pending import Pending
 from cai.values.errors import ItemError, NoLogprobsError
 from cai.values.types import (
     Choice,
@@ -122,7 +126,7 @@ class OpenAIEngine:
             words = _one_of(request.options, prefill)
             if form in AS_OBJECT or (prefill and (await self._prefill_form()).form == "words"):
                 prefill = ""
-        reply = read_reply(await self._ask(request.messages, prefill, words, fields))
+        reply = await self._ask(request.messages, prefill, words, fields, item=True)
         text = option_in(reply.text) if form in AS_OBJECT else reply.text
         if prefill and (await self._prefill_form()).form != "continued" and text.lstrip().startswith(prefill):
             text = text.lstrip().removeprefix(prefill)
@@ -145,7 +149,7 @@ class OpenAIEngine:
             NoLogprobsError: the server gives no log-probabilities, or none that are its own.
         """
         await self.require_logprobs()
-        reply, listed = await self._listed(request)
+        reply, listed = await self._listed(request, item=True)
         choice = read_choice(request.options, listed, reply.said, reply.prompt_tokens)
         if await self._in_words(request) and mass(choice) < _ASKED_FOR:
             raise ItemError(
@@ -273,7 +277,13 @@ class OpenAIEngine:
         listed = (await self._client.glance("/models")).get("data")
         return listed if isinstance(listed, list) else []
 
+    def send_in_batches(self, service: Callable[[JsonClient], Service], pending: Pending) -> None:
+        """From now on the run's own questions are sent together; those about the server are not."""
+        self._speaker.batches = Pool(self._client, service(self._client), pending)
+
     async def close(self) -> None:
+        if self._speaker.batches is not None:
+            await self._speaker.batches.close()
         await self._client.close()
 
     # --- What the server turned out to do ---------------------------------------------------
@@ -332,7 +342,7 @@ class OpenAIEngine:
         budget = self._config.thinking
         return budget if isinstance(budget, int) and not isinstance(budget, bool) else 0
 
-    async def _listed(self, request: ChoiceRequest) -> tuple[Reply, FirstToken]:
+    async def _listed(self, request: ChoiceRequest, item: bool = False) -> tuple[Reply, FirstToken]:
         """What the server lists in the place of the option.
 
         Raises:
@@ -343,9 +353,9 @@ class OpenAIEngine:
             "top_p": 1.0,
             "max_tokens": 1,
             "logprobs": True,
-            "top_logprobs": self._speaker.dialect.top,
+            "top_logprobs": TOP[0],
         }
-        reply = read_reply(await self._ask_options(request, fields))
+        reply = await self._ask_options(request, fields, item)
         listed = first_token(reply.logprobs)
         if listed is None:
             raise self._speaker.no_logprobs("its answers have none, though they were asked for")
@@ -365,28 +375,53 @@ class OpenAIEngine:
             raise self._speaker.no_logprobs("it lists tokens by numbers, from which no text can be known")
         if len(listed.top) < 2:
             raise self._speaker.no_logprobs("it lists the token that came and no other")
-        greedy = read_reply(await self._ask_options(_LETTERS, {"temperature": 0.0, "max_tokens": 2})).said
+        greedy = (await self._ask_options(_LETTERS, {"temperature": 0.0, "max_tokens": 2})).said
         near = float("inf") if "temperature" in self._speaker.dialect.dropped else 0.25
         if why := inconsistent(listed, greedy, near):
             raise self._speaker.no_logprobs(why)
 
     # --- Asking -----------------------------------------------------------------------------
 
-    async def _ask_options(self, request: ChoiceRequest, fields: Payload) -> Payload:
+    async def _ask_options(self, request: ChoiceRequest, fields: Payload, item: bool = False) -> Reply:
         words = _one_of(request.options, request.prefill)
-        return await self._ask(request.messages, request.prefill, words, fields, choosing=True)
+        return await self._ask(request.messages, request.prefill, words, fields, choosing=True, item=item)
 
     async def _ask(
-        self, messages: Conversation, prefill: str, words: str, fields: Payload, choosing: bool = False
-    ) -> Payload:
-        """Ask with the prefill as a turn to be continued, or in words where that is not done."""
+        self,
+        messages: Conversation,
+        prefill: str,
+        words: str,
+        fields: Payload,
+        *,
+        choosing: bool = False,
+        item: bool = False,
+    ) -> Reply:
+        """Ask with the prefill as a turn to be continued, or in words where that is not done.
+
+        ``item``: it is a run's own question, which may go into a batch, and not one about the server.
+        """
         asked = as_messages(messages)
         form = await self._prefill_form() if prefill else Prefill("words")
         if prefill and (form.form == "continued" or (form.form == "echoed" and not choosing)):
-            return await self._post({**fields, **continued(form.way, asked, prefill)})
-        if words:
-            asked[-1] = {**asked[-1], "content": f"{asked[-1]['content']}\n\n{words}"}
-        return await self._post({**fields, "messages": asked})
+            fields = {**fields, **continued(form.way, asked, prefill)}
+        else:
+            if words:
+                asked[-1] = {**asked[-1], "content": f"{asked[-1]['content']}\n\n{words}"}
+            fields = {**fields, "messages": asked}
+        if not item:
+            return read_reply(await self._post(fields))
+        return await self._answer({**await self._thinking_fields(), **fields})
+
+    async def _answer(self, payload: Payload) -> Reply:
+        """The reply to a run's own question, from a batch where those are made."""
+        greedy = {"seed"} if payload["temperature"] == 0 else set()
+        name = digest(self.fingerprint, {n: v for n, v in payload.items() if n not in greedy})
+        answer = await self._speaker.ask(payload, name)
+        try:
+            return read_reply(answer)
+        except ItemError:
+            self._speaker.forget(name)
+            raise
 
     async def _post(self, payload: Payload) -> Payload:
         return await self._speaker.ask({**await self._thinking_fields(), **payload})

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from cai.config.run_config import ModelConfig
+from cai.engines.batches.pool import Pool
 from cai.engines.purse import Account
 from cai.engines.server.client import JsonClient, Refused
 from cai.engines.server.parameters import Dialect, Payload, changes, learned, refusal_of
@@ -18,6 +19,8 @@ from cai.values.errors import EngineError, ItemError, NoLogprobsError
 
 # Warnings reach standard error where nobody has set up logging, also through a progress bar.
 _LOG = logging.getLogger("cai.engines.server")
+CHAT = "/chat/completions"
+_BATCHED = "(batch)"  # beside the fields of a kind of requests
 
 
 class Speaker:
@@ -26,6 +29,7 @@ class Speaker:
     def __init__(self, config: ModelConfig, client: JsonClient, account: Account | None = None) -> None:
         self.name = config.name
         self.dialect = Dialect()
+        self.batches: Pool | None = None  # where requests go that need no answer at once
         self.on_lesson: Callable[[], None] = lambda: None
         self._answered = False
         self._extra = config.extra_body
@@ -35,20 +39,33 @@ class Speaker:
         self._taken: set[frozenset[str]] = set()
         self._first = asyncio.Lock()
 
-    async def ask(self, payload: Payload) -> Payload:
-        """Post; the first request of a kind alone, so that a crowd does not learn the same thing at once."""
-        kind = frozenset(payload)
-        if kind in self._taken:
-            return await self._speak(payload)
+    async def ask(self, payload: Payload, name: str = "") -> Payload:
+        """Post; the first request of a kind alone, so that a crowd does not learn the same thing at once.
+
+        ``name``: of a request that may go into a batch. Where there are batches it does, but for the first of
+        a kind, which is answered at once: others learn from it, and may wait for what it tells.
+        """
+        name = name if self.batches is not None else ""
+        kind = frozenset({*payload, _BATCHED} if name else payload)
+        if kind in self._taken or self._sent_before(name):
+            return await self._speak(payload, name)
         async with self._first:
             if kind not in self._taken:
                 try:
                     return await self._speak(payload)
                 finally:
                     self._taken.add(kind)
-        return await self._speak(payload)
+        return await self._speak(payload, name)
 
-    async def _speak(self, payload: Payload) -> Payload:
+    def forget(self, name: str) -> None:
+        """The answer to ``name`` came to nothing: it is not to be fetched again."""
+        if self.batches is not None:
+            self.batches.forget(name)
+
+    def _sent_before(self, name: str) -> bool:
+        return self.batches is not None and bool(name) and self.batches.owes(name)
+
+    async def _speak(self, payload: Payload, name: str = "") -> Payload:
         """Post, in the dialect that the server turns out to speak.
 
         Raises:
@@ -62,7 +79,7 @@ class Speaker:
                 raise self.no_logprobs(dialect.why)
             sent = {"model": self.name, **_merged(dialect.spoken(payload), self._extra)}
             try:
-                answer = await self._paid(sent)
+                answer = await self._paid(sent, name)
             except Refused as refusal:
                 if self.dialect != dialect:
                     continue  # another request has learned meanwhile
@@ -77,14 +94,23 @@ class Speaker:
                     self.on_lesson()
                 return answer
 
-    async def _paid(self, sent: Payload) -> Payload:
+    async def _paid(self, sent: Payload, name: str) -> Payload:
         """Post once the budget allows it, and book what the server says that it used."""
         if self._account is None:
-            return await self._client.post("/chat/completions", sent)
-        async with self._account.request() as book:
-            answer = await self._client.post("/chat/completions", sent)
-            book(*tokens_used(answer, sent))
+            return await self._posted(sent, name)
+        async with self._account.request(batch=bool(name), owed=self._sent_before(name)) as book:
+            answer = await self._posted(sent, name)
+            if self.batches is None or not name:
+                book(*tokens_used(answer, sent))
+            elif not self.batches.booked(name):
+                book(*tokens_used(answer, sent))
+                self.batches.book(name)
             return answer
+
+    async def _posted(self, sent: Payload, name: str) -> Payload:
+        if self.batches is None or not name:
+            return await self._client.post(CHAT, sent)
+        return await self.batches.ask(name, CHAT, sent)
 
     def _lesson(self, refused: Refused, sent: Payload) -> Dialect:
         """The dialect after a refusal; raises where it is no matter of the dialect."""
