@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING, Any
 
 from cai.values.errors import ItemError
@@ -145,9 +145,18 @@ class Renderer:
             Message(m.role, f"{_LINES}\v{self._nonce}x{i}x\v{_LINES}" if m.content.strip() else "")
             for i, m in enumerate(messages)
         ]
+        pieces = _split(self._text(shown, generation_prompt), self._nonce)
+        held = {piece.turn for piece in pieces if isinstance(piece, Slot)}
+        missing = [m.role for i, m in enumerate(messages) if m.content.strip() and i not in held]
+        if missing:
+            raise TemplateRefusal(f"the template leaves out a turn of the {missing[0]}")
+        return pieces
+
+    def _text(self, messages: Sequence[Message], generation_prompt: bool) -> str:
+        """What the template prints; raises TemplateRefusal where it raises."""
         try:
             text = self._tokenizer.apply_chat_template(
-                self.shown(shown),
+                self.shown(messages),
                 chat_template=PLAIN_TEMPLATE if self.plain else None,
                 tokenize=False,
                 add_generation_prompt=generation_prompt,
@@ -155,12 +164,42 @@ class Renderer:
             )
         except Exception as error:  # a template may fail in any way that Jinja can
             raise TemplateRefusal(str(error)) from error
-        pieces = _split(str(text), self._nonce)
-        held = {piece.turn for piece in pieces if isinstance(piece, Slot)}
-        missing = [m.role for i, m in enumerate(messages) if m.content.strip() and i not in held]
-        if missing:
-            raise TemplateRefusal(f"the template leaves out a turn of the {missing[0]}")
-        return pieces
+        return str(text)
+
+    def require_verbatim(self) -> None:
+        """That the template prints contents as they stand, stripped at most, and the same every time.
+
+        Pieces and slots say nothing of one that escapes, shortens, counts or replaces what is said.
+
+        Raises:
+            TemplateRefusal: it does not.
+        """
+        for messages in () if self.plain else _VERBATIM:
+            try:
+                form, pieces = render(self, messages, generation_prompt=True)
+            except ItemError:
+                continue  # not these roles
+            filled = (p if isinstance(p, str) else p.fill(form[p.turn].content) for p in pieces)
+            expected, printed = "".join(filled), self._text(form, True)
+            if printed != expected:
+                alike = (one == other for one, other in zip(expected, printed, strict=False))
+                at = sum(1 for _ in takewhile(bool, alike))
+                raise TemplateRefusal(
+                    f"what it prints depends on what is said, or on chance ({printed[at : at + 20]!r} where "
+                    f"{expected[at : at + 20]!r} was expected)"
+                )
+
+
+_SAID = (
+    "Is <b>it's</b> \"100%\" & {{ so }}?\n\n\tYes;  two  spaces, Ünïcøde: 中. "
+    + "All of it counts. " * 60
+    + "End."
+)
+#: Contents that a template might escape, shorten, count or replace.
+_VERBATIM = (
+    (Message("user", _SAID),),
+    (Message("user", _SAID), Message("assistant", f"1. {_SAID}"), Message("user", f"And {_SAID}")),
+)
 
 
 def _split(text: str, nonce: str) -> list[Piece]:

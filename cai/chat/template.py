@@ -44,6 +44,7 @@ class ChatTemplate:
         controls = self.safe.control_tokens
         self.pairs = pairs_of(controls)
         try:
+            self.renderer.require_verbatim()
             self.turn = read_turn(self.renderer, self.safe, self.pairs, self.bos)
         except TemplateRefusal as refusal:
             raise UsageError(
