@@ -90,6 +90,7 @@ NEAR = [
     ("The assistant never helps with theft.", "The assistant does not help with theft."),
     ("Never help with theft or fraud.", "Do not help with fraud or theft."),
     ("Respect people's privacy.", "Respect the privacy of people."),
+    ("The assistant is kind, fair and patient.", "Be kind, fair, calm and patient."),  # three of four words
     ("The assistant helps with theft.", "The assistant does not help with theft."),  # and its opposite
 ]
 FAR = [
@@ -105,8 +106,8 @@ FAR = [
 
 @pytest.mark.parametrize(("first", "second"), NEAR)
 def test_near_duplicates(first: str, second: str, tmp_path: Path) -> None:
-    (tmp_path / "base.yaml").write_text(f"principles:\n  - {{id: a, principle: {first}}}\n")
-    text = f"extends: base\nprinciples:\n  - {{id: b, principle: {second}}}\n"
+    (tmp_path / "base.yaml").write_text(f'principles:\n  - {{id: a, principle: "{first}"}}\n')
+    text = f'extends: base\nprinciples:\n  - {{id: b, principle: "{second}"}}\n'
     (told,) = advice(tmp_path, text)
     assert told == f"mine.yaml:3:5: says nearly the same as 'a' in {tmp_path}/base.yaml:2, or its opposite"
 
