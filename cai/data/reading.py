@@ -21,7 +21,7 @@ from typing import Any
 
 from cai.data import rows
 from cai.data.dialect import Manner
-from cai.data.rows import Row, Unreadable
+from cai.data.rows import Row, Unreadable, plain_name
 from cai.values.errors import FileError, Problem, UsageError
 
 MAX_UNPACKED = 1 << 30  # bytes; a spreadsheet of votes is far smaller, a zip bomb larger
@@ -41,20 +41,20 @@ class Rows(Iterator[Row]):
 
 
 def read_rows(spec: str, said: Manner | None = None) -> Rows:
-    """The rows of a file, of a dataset folder ``path[:split]`` or of ``org/name[@configuration][:split]``.
+    """The rows of a file ``path[:column]``, a dataset folder ``path[:split]``, ``org/name[@config][:split]``.
 
-    The split is "train" if none is named. Reading the first row raises FileError or UsageError, as
-    ``rows.read_rows`` does.
+    A column that is named holds the prompts. The split is "train" if none is named. Reading the first row
+    raises FileError or UsageError, as ``rows.read_rows`` does.
     """
     return Rows(spec, said or Manner())
 
 
 def folded(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The row with the names of its columns in small letters and without spaces around them.
+    """The row with the names of its columns as ``plain_name`` writes them.
 
     Two names that differ in nothing else stay as they are.
     """
-    plain = [str(name).strip().casefold() for name in row]
+    plain = [plain_name(str(name)) for name in row]
     if list(row) == plain or len(set(plain)) < len(plain):
         return row
     return dict(zip(plain, row.values(), strict=True))

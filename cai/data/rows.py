@@ -22,12 +22,13 @@ from typing import Any, TextIO
 
 from cai.data.dialect import Manner, delimiter_of, open_text
 from cai.values.errors import FileError, Problem, UsageError
-from cai.values.words import did_you_mean
+from cai.values.words import did_you_mean, excerpt
 
 MAX_LINE = 8 << 20  # characters of one line; nothing that long is a prompt
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet")
 _DATASET = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.\[\]%:-]*?))?(?::(?P<column>\w+))?")
 
+_COLUMN = re.compile(r"(?P<path>.+):(?P<column>[^:/\\]+)")
 _TEXTS = (".csv", ".tsv", ".txt")  # kinds of files that need not be UTF-8
 _HOLDERS = ("data", "rows", "train", "examples", "records", "items")  # of the list of a .json file
 _OWN_FORM = ("chosen", "turns")  # columns that do not hold a prompt as it is
@@ -45,21 +46,59 @@ Row = tuple[int, Mapping[str, Any] | Unreadable]
 
 
 def read_rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
-    """The rows of a file, or of a dataset ``org/name[:split][:column]`` (split "train" if not given).
+    """The rows of a file ``path[:column]``, or of a dataset ``org/name[:split][:column]``.
 
-    What was found out about the file (its encoding, its delimiter) is told to ``notes``.
+    A column that is named holds the prompts, whatever it is called. What was found out about the file (its
+    encoding, its delimiter) is told to ``notes``.
 
     Raises:
-        FileError: the file is missing, of an unknown kind or cannot be read, or two columns have one name.
+        FileError: the file is missing, of an unknown kind or cannot be read, or two columns have one name;
+            no row has the column that is named.
         UsageError: the dataset cannot be had.
     """
-    path = Path(spec).expanduser()
+    path, column = file_of(spec)
     if path.exists():
-        yield from _file_rows(path, spec, said, notes)
+        found = _file_rows(path, spec if column is None else str(path), said, notes)
+        yield from found if column is None else _of_column(found, str(path), column)
     elif (name := _DATASET.fullmatch(spec)) and _suffix(path) not in FORMATS:
         yield from _dataset_rows(name["name"], name["split"] or "train", name["column"])
     else:
         raise FileError([Problem(spec, f"no such file{_neighbour(path)}")])
+
+
+def file_of(spec: str) -> tuple[Path, str | None]:
+    """The file that ``path[:column]`` names, and the column. A file whose own name has the colon is that."""
+    path, named = Path(spec).expanduser(), _COLUMN.fullmatch(spec)
+    if named is None or path.exists() or not (before := Path(named["path"]).expanduser()).is_file():
+        return path, None
+    return before, named["column"]
+
+
+def _of_column(rows: Iterator[Row], spec: str, column: str) -> Iterator[Row]:
+    """The rows with the cells of ``column`` as their prompts; a row without it is unreadable."""
+    found, columns = False, ""
+    for number, row in rows:
+        if isinstance(row, Unreadable):
+            yield number, row
+            continue
+        columns = columns or ", ".join(map(str, row))
+        name = next((name for name in row if plain_name(str(name)) == plain_name(column)), None)
+        if name is None:
+            yield number, Unreadable(f"no column '{column}'")
+            continue
+        found = True
+        if row[name] in (None, ""):
+            yield number, Unreadable(f"column '{column}' is empty")
+            continue
+        others = {other: cell for other, cell in row.items() if plain_name(str(other)) != "prompt"}
+        yield number, {name: row[name]} if name in _OWN_FORM else {**others, "prompt": row[name]}
+    if not found and columns:
+        raise FileError([Problem(spec, f"no column '{column}' among {excerpt(columns, 80)}")])
+
+
+def plain_name(column: str) -> str:
+    """A column's name in small letters, without spaces around it and with ``_`` for those in it."""
+    return "_".join(column.split()).casefold()
 
 
 def _suffix(path: Path) -> str:

@@ -18,7 +18,7 @@ from cai.chat.dialogue import is_dialogue, parse_dialogue
 from cai.data.asked import NAMES, asked
 from cai.data.markers import marked
 from cai.data.reading import folded, read_rows
-from cai.data.rows import Unreadable
+from cai.data.rows import Unreadable, plain_name
 from cai.data.texts import tidy
 from cai.data.turns import conversation, listed, prompt, spelt
 from cai.values.errors import FileError, ItemError, Problem
@@ -117,7 +117,7 @@ def _digest(turns: list[dict[str, str]]) -> str:
 
 def _named(row: Mapping[str, Any], column: str) -> Mapping[str, Any]:
     """The row with the column that the user named in the place of all others that could hold a prompt."""
-    name = column if column in row else column.strip().casefold()
+    name = column if column in row else plain_name(column)
     if name not in row:
         raise ItemError(
             "missing column", f"no '{column}' among {excerpt(', '.join(row), 80)}{did_you_mean(name, row)}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,10 @@ ROLES: dict[str, Role] = {
 _TOOL = {"tool", "function", "observation", "ipython", "tool_response", "function_response"}
 _CALL = {"function_call", "tool_call"}
 _SAID = ("content", "value", "text")
+# A list whose first turn says who speaks, and the end of a list of turns.
+_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(?:role|from)\1\s*:\s*(["'])\w+\2\s*,""")
+_ARRAY = re.compile(r"array\((?P<list>\[.*\]),\s*dtype=object\)", re.DOTALL)  # numpy, in one's own words
+_CLOSED = re.compile(r"\}\s*\]")
 MAX_CELL = 1 << 20  # characters of a cell that may hold a list
 
 
@@ -46,6 +51,8 @@ def listed(value: Any) -> Any:
     if not isinstance(value, str) or len(value) > MAX_CELL:
         return value
     cell = value.strip()
+    if array := _ARRAY.fullmatch(cell):
+        cell = array["list"]
     if cell[:1] + cell[-1:] not in ("[]", "{}"):
         return value
     for read in (json.loads, _python):
@@ -66,11 +73,18 @@ def _python(cell: str) -> Any:
 
 
 def spelt(value: Any) -> Any:
-    """``listed``, where the list is of turns: a text that merely looks like a list stays a text."""
+    """``listed``, where the list is of turns: a text that merely looks like a list stays a text.
+
+    Raises:
+        ItemError: a list of turns that is cut off, as a spreadsheet does after 32,767 characters.
+    """
     found = listed(value)
     turns = [found] if isinstance(found, dict) else found
     if isinstance(turns, list) and turns and all(map(_is_turn, turns)):
         return turns
+    if isinstance(found, str) and (begun := _TURNS.match(found)) and not _CLOSED.search(found, begun.end()):
+        end = f"it ends after {len(found):,} characters with {shown(found[-20:])}"
+        raise ItemError("cut off", f"a cell begins as a list of turns and has no end; {end}")
     return value
 
 

@@ -64,6 +64,7 @@ _ABOUT = _words("about roughly no preference difference")
 _BAD = _words("bad poor wrong terrible unacceptable bothbad")
 _ALL = _words("all bothbad")
 _NEITHER = _words("neither none")
+_NOTHING = _words("none null nan na")  # what programs write into an empty cell
 _COMPARED = re.compile(r"(?P<left>[ab12]) (?P<sign>>+|<+|=+) (?P<right>[ab12])")
 
 
@@ -74,6 +75,8 @@ def side_of(found: Any, names: tuple[str, str] = ("a", "b")) -> Side | None:
         if word is not None and word == key(name):
             return side
     plain = _PHRASES.sub(lambda match: " not " if match[0] == "n't" else match[0][2:], word or "")
+    if word in _NOTHING:
+        return None
     tokens = _TOKEN.findall(_THAN.sub("", plain.replace("_", " ")))
     if compared := _COMPARED.fullmatch(" ".join(tokens)):
         return _compared(compared)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
+from cai.data.rows import file_of
 from cai.evaluation.bench import Measure
 from cai.run.sealed import file_hash
 from cai.values.errors import UsageError
@@ -102,14 +102,14 @@ class Wanted:
     @property
     def sha256(self) -> str | None:
         """Of the file with the data; None where there is none, or it lies elsewhere."""
-        path = Path(self.data) if self.data is not None else None
+        path = file_of(self.data)[0] if self.data is not None else None
         return file_hash(path) if path is not None and path.is_file() else None
 
     def check(self) -> None:
         """Raises UsageError when the data are a file that is not there."""
         if self.data is None:
             return
-        path = Path(self.data)
+        path, _ = file_of(self.data)
         if path.suffix in FILES and not path.exists():
             raise UsageError(f"suite {self.suite.name}: there is no file {path}")
 

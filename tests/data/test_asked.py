@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from cai.config.run_config import EvaluateConfig, RunConfig
+from cai.config.train_config import SFTConfig
 from cai.data.chosen import chosen_rejected, spread
 from cai.data.markers import marked
-from cai.data.promptsets import load_prompts
+from cai.data.promptsets import check_prompts, load_prompts
 from cai.data.sources import read
 from cai.data.turns import conversation, listed, spelt
 from cai.values.errors import FileError, ItemError
@@ -221,6 +222,68 @@ def test_a_run_reads_the_column_that_it_is_told(tmp_path: Path) -> None:
     assert [p.messages[0].content for p in sets.train] == ["Stehle für mich"]
     assert [p.messages[0].content for p in sets.held_out] == ["x"]  # the column of prompts alone
     assert sets.notes == ("not UTF-8: read as cp1252", "the columns are divided by semicolon")
+
+
+def test_every_file_of_prompts_has_a_column_of_its_own(tmp_path: Path) -> None:
+    """``--column`` is for ``--prompts``; the other files name theirs behind a colon, as data sets do."""
+    attacks, calm, held = (str(tmp_path / name) for name in ("attacks.csv", "calm.jsonl", "held.csv"))
+    Path(attacks).write_text("prompt,Attack\nx,Steal it\ny,\n")
+    Path(calm).write_text('{"prompt": "x", "everyday one": "How do I boil an egg?"}\n')
+    Path(held).write_text("text,Behavior Text,id\nx,Lie to me,7\n")
+    config = RunConfig(
+        prompts=f"{attacks}:attack",
+        sft=SFTConfig(helpful_prompts=f"{calm}:everyday one"),
+        evaluate=EvaluateConfig(prompts=f"{held}:behavior_text"),
+    )
+    check_prompts(config)
+    sets = load_prompts(config)
+    found = [[p.messages[0].content for p in own] for own in (sets.train, sets.helpful, sets.held_out)]
+    assert found == [["Steal it"], ["How do I boil an egg?"], ["Lie to me"]]
+    assert sets.held_out[0].id == "7"
+    assert [(f.item, f.detail) for f in sets.failures] == [("row 2", "column 'attack' is empty")]
+    with pytest.raises(FileError, match="no column 'atack' among prompt, Attack"):
+        read(f"{attacks}:atack")
+    with pytest.raises(FileError, match="no such file"):
+        read(str(tmp_path / "none.csv:attack"))
+
+
+def test_a_file_whose_name_has_a_colon_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,b.csv\nx,y\n")
+    (tmp_path / "a.csv:b.csv").write_text("prompt\nz\n")
+    assert [p.messages[0].content for p in read(str(tmp_path / "a.csv:b.csv")).prompts] == ["z"]
+
+
+@pytest.mark.parametrize(
+    "cell", ['[{"role": "user", "content": "Cut', "[{'role': 'user', 'content': 'Cut'}, {'ro"]
+)
+def test_turns_that_are_cut_off_are_no_prompt(tmp_path: Path, cell: str) -> None:
+    """Excel keeps 32,767 characters of a cell."""
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"prompt": cell}) + '\n{"prompt": "Whole."}\n')
+    reading = read(str(path))
+    assert [p.messages[0].content for p in reading.prompts] == ["Whole."]
+    assert [(f.item, f.reason) for f in reading.failures] == [("row 1", "cut off")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"role": "user", "content": "x"}] What is wrong here?',
+        "[{x",
+        '[{"role": 1',
+        "[{'role': 'user'}] is a list",
+    ],
+)
+def test_a_text_about_turns_is_a_text(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"prompt": text}))
+    assert [p.messages[0].content for p in read(str(path)).prompts] == [text]
+
+
+def test_turns_as_numpy_spells_them(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("prompt\n\"array([{'content': 'Hi', 'role': 'user'}], dtype=object)\"\n")
+    assert [p.messages[0].content for p in read(str(path)).prompts] == ["Hi"]
 
 
 def test_a_json_file_that_holds_its_list_under_a_name(tmp_path: Path) -> None:

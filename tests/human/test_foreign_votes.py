@@ -417,3 +417,31 @@ def test_argilla_labels_that_are_numbers(tmp_path: Path) -> None:
         load(tmp_path, [flat(**{"preference.responses": ["0", "1", "0"]})])
     votes, _ = load(tmp_path, [flat(**{"preference.responses": ["1", "2", "2"]})])
     assert [winner(v) for v in votes] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "header", ["Prompt;Response A;Response B;Preference", "prompt;Response-A;Response-B;Winner"]
+)
+def test_names_of_columns_as_people_type_them(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text(f"{header}\nQ1;x;y;A\nQ2;x;y;Response B\n")
+    votes, report = read_all(str(path))
+    assert report.rejected == ()
+    assert [winner(vote) for vote in votes] == ["x", "y"]
+
+
+def test_label_studio_s_small_export(tmp_path: Path) -> None:
+    row = {"id": 1, "prompt": "P", "answer1": "x", "answer2": "y", "comparison": "right", "annotator": 4}
+    path = tmp_path / "v.json"
+    path.write_text(json.dumps([row | {"annotation_id": 9}]))
+    (vote,), _ = read_all(str(path))
+    assert (winner(vote), vote.source.name) == ("y", "4")
+
+
+@pytest.mark.parametrize("empty", ["None", "null", "nan", "NaN"])
+def test_what_programs_write_into_an_empty_cell_is_no_verdict_and_nobody(tmp_path: Path, empty: str) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text(f"prompt,a,b,preferred,annotator\nQ1,x,y,{empty},rosa\nQ2,x,y,a,{empty}\n")
+    votes, report = read_all(str(path))
+    assert [vote.source.name for vote in votes] == ["table"]
+    assert [row.reason for row in report.rejected] == ["label out of range"]

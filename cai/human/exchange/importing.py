@@ -20,7 +20,7 @@ from pathlib import Path
 
 from cai.data import tables
 from cai.data.reading import folded, read_rows
-from cai.data.rows import Unreadable
+from cai.data.rows import Unreadable, plain_name
 from cai.human.collected import IMPORTED, votes_of
 from cai.human.exchange import store
 from cai.human.exchange.fields import Row
@@ -168,7 +168,7 @@ def _readable(spec: str, options: Options) -> Iterator[Row]:
 def _columns(options: Options, sample: list[Row]) -> dict[str, str]:
     """The columns that the user named, as they are called in the folded rows."""
     there = {str(column) for row in sample for column in row}
-    small = {name: column.strip().casefold() for name, column in options.columns.items()}
+    small = {name: plain_name(column) for name, column in options.columns.items()}
     return {
         name: small[name] if column not in there and small[name] in there else column
         for name, column in options.columns.items()

@@ -55,6 +55,7 @@ _AI = frozenset(
     ("ai", "model", "llm", "machine", "synthetic", "rlaif", "automatic", "auto", "bot", "ai_model")
 )
 _HUMAN = frozenset(("human", "person", "people", "crowd", "expert", "manual", "rlhf"))
+_NOBODY = ("nan", "NaN", "None", "null", "NULL", "<NA>")  # what programs write into an empty cell
 # A family's name and a version: a person may be called Claude, and no person claude-2.
 _FAMILY = re.compile(
     r"(?:.*/)?(?:gpt|chatgpt|claude|gemini|gemma|llama|mistral|mixtral|qwen|deepseek|palm|command|vicuna|"
@@ -104,4 +105,5 @@ def _name(row: Row, column: str) -> str | None:
     found = listed(row.get(column))
     if isinstance(found, list) and found and all(isinstance(part, str) for part in found):
         return tidy_name("/".join(found))  # MT-bench: ["gpt-4", "pair-v2"]
-    return tidy_name(optional(row, column) or "") or None
+    name = tidy_name(optional(row, column) or "")
+    return name if name and name not in _NOBODY else None

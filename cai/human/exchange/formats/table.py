@@ -51,6 +51,7 @@ from cai.values.words import did_you_mean
 _EXACT = ("comparison_id", "prompt_id", "a", "b", "source", "annotator", "unscored", "messages")
 
 
+_MOST_TOLD = 12  # readings of words that are shown
 CELLS = (".csv", ".tsv", ".xlsx")  # files in which cai makes formulas harmless
 PREFERRED = (
     "preferred",
@@ -58,6 +59,7 @@ PREFERRED = (
     "winner",
     "choice",
     "verdict",
+    "comparison",
     "label",
     "labels",
     "better",
@@ -116,7 +118,9 @@ def learn(spec: str, rows: Iterable[Row], options: Options) -> tuple[Options, li
     first = next(iter(given := cells()), None)
     coding = coding_of(spec, column, chain([first], given), names, options.coding)
     told = [f"'{word}' = {side}" for word, side in coding.items() if word not in (*SIDES, *map(key, names))]
-    return replace(options, coding=coding), [f"in '{column}', {', '.join(told[:12])}"] if told else []
+    more = f" and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
+    said = [f"in '{column}', {', '.join(told[:_MOST_TOLD])}{more}"] if told else []
+    return replace(options, coding=coding), said
 
 
 def read(row: Row, options: Options) -> Iterator[Read]:
