@@ -1,9 +1,10 @@
 """Training documents: conversations with a weight on every stretch of text that is to be learned.
 
-Marks are targets that are never shown: at the end of an answer in a labeler's question the model is to say, beside
-the token that comes, which kind of answer it was and in what degree; at a thing's name, whether it is the one that
-was asked about; at the end of a principle, what it is about. The answer (one letter) is then a matter of comparing what
-has been read. Marks stand only where a user speaks or a turn has ended, so nothing that the model says changes.
+Marks are targets that are never shown: at the end of an answer in a labeler's question the model is to say,
+beside the token that comes, which kind of answer it was and in what degree; at a thing's name, whether it is
+the one that was asked about; at the end of a principle, what it is about. The answer (one letter) is then a
+matter of comparing what has been read. Marks stand only where a user speaks or a turn has ended, so nothing
+that the model says changes.
 """
 
 from __future__ import annotations
@@ -206,7 +207,9 @@ def revise_doc(rng: random.Random, direct: bool = False) -> Doc:
     if not direct:
         request = templates().critique(principle)
         turns += [
-            Turn("user", marked(request, (principle.critique, [(principle.critique, 0.0), about_mark(rule)]))),
+            Turn(
+                "user", marked(request, (principle.critique, [(principle.critique, 0.0), about_mark(rule)]))
+            ),
             Turn("assistant", [(critique_text(rule, answer, saw), 1.0)]),
         ]
     request = templates().revision(principle)

@@ -1,7 +1,8 @@
 """What the pocket critic overlooks and how the pocket labeler errs: planted, with their sizes.
 
 A real critic misses problems, the subtle ones most; a real labeler prefers a place, longer text, and does not
-see every kind of fault. Both orders, log-odds, ensembles and people have something to repair because of these.
+see every kind of fault. Both orders, log-odds, ensembles and people have something to repair because of
+these.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Principles in many words: a coverage (what breaks it) and either a shipped text or a sentence from phrases."""
+"""Principles in many words: what breaks one, and either a shipped text or a sentence made of phrases."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cai.constitution.load import Principle, load_constitution
+from cai.constitution.load import Principle
 from cai.constitution.templates import Templates
 from tools.pocket.second.world import BREAKING, HARMFUL
 
@@ -81,14 +82,13 @@ def shipped() -> tuple[Shipped, ...]:
         if path.name == "shipped.yaml":
             continue
         own = yaml.safe_load(path.read_text(encoding="utf-8"))
-        ids = {item["id"] for item in own.get("principles", ())}
-        for principle in load_constitution(path).principles:
-            if principle.id not in ids or principle.principle in found:
-                continue
-            about = frozenset(coverage.get(path.stem, {}).get(principle.id, ()))
+        for item in own.get("principles", ()):
+            principle = worded(item["principle"], item)
+            about = frozenset(coverage.get(path.stem, {}).get(item["id"], ()))
             if about - NAMES.keys():
-                raise ValueError(f"shipped.yaml: {path.stem}.{principle.id}: unknown {sorted(about)}")
-            found[principle.principle] = Shipped(Rule(principle, about), path.stem, principle.weight)
+                raise ValueError(f"shipped.yaml: {path.stem}.{item['id']}: unknown {sorted(about)}")
+            weight = float(item.get("weight", 1.0))
+            found.setdefault(principle.principle, Shipped(Rule(principle, about), path.stem, weight))
     return tuple(found.values())
 
 
@@ -148,15 +148,15 @@ class _Bare:
         self.principle = principle
 
 
-def worded(text: str) -> Principle:
-    """A principle that states nothing but its sentence."""
-    bare, made = _Bare(text), templates()
+def worded(text: str, own: Mapping[str, str] | None = None) -> Principle:
+    """A principle by its sentence; what ``own`` does not state is derived, as the loader does it."""
+    bare, made, own = _Bare(text), templates(), own or {}
     return Principle(
-        id="drawn",
+        id=own.get("id", "drawn"),
         principle=text,
-        critique=made.derived_critique(bare),
-        revision=made.derived_revision(bare),
-        question=made.derived_question(bare),
+        critique=own.get("critique") or made.derived_critique(bare),
+        revision=own.get("revision") or made.derived_revision(bare),
+        question=own.get("question") or made.derived_question(bare),
     )
 
 

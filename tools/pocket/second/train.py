@@ -2,8 +2,9 @@
 
     python -m tools.pocket.second.train --out FOLDER --steps 6000
 
-Raw PyTorch: this model is made once, by this script. An interrupted training goes on from its last state (every
-``SAVE`` updates), with other documents than an uninterrupted one would have seen. Leaves out several devices.
+Raw PyTorch: this model is made once, by this script. An interrupted training goes on from its last state
+(every ``SAVE`` updates), with other documents than an uninterrupted one would have seen. Leaves out several
+devices.
 """
 
 from __future__ import annotations
