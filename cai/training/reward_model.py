@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from cai.config.train_config import RewardModelConfig
+from cai.engines.local.causal import require_whole
+from cai.engines.model_kinds import require_trainable
 from cai.training.checkpoint import Workspace
 from cai.training.examples import PairRow, encode_pairs
 from cai.training.result import Progress, Say, TrainResult, Watch, to_stderr
@@ -113,10 +115,14 @@ def _load_model(model_path: str, seed: int) -> Any:
 
     from cai.training.updates.loop import loading
 
+    if (folder := Path(model_path)).is_dir():
+        require_trainable(folder)
     with loading("model", model_path):
         try:
-            model: Any = AutoModelForSequenceClassification.from_pretrained(
+            loader: Any = AutoModelForSequenceClassification
+            model, loaded = loader.from_pretrained(
                 model_path,
+                output_loading_info=True,
                 num_labels=1,
                 problem_type="regression",
                 dtype=torch.float32,
@@ -130,6 +136,7 @@ def _load_model(model_path: str, seed: int) -> Any:
             f"no reward model can be made of {model_path}: {type(model).__name__} has no linear head "
             "'score'. Start from a decoder-only language model."
         )
+    require_whole(model, loaded, model_path, drawn="score")
     draw = torch.Generator().manual_seed(seed % 2**63)
     with torch.no_grad():
         head.weight.normal_(0.0, 1.0 / math.sqrt(head.in_features + 1), generator=draw)

@@ -13,6 +13,7 @@ from cai.engines.backend import engine_here, fingerprint, model_path, open_engin
 from cai.engines.local.causal import load_causal
 from cai.engines.model_kinds import require_trainable
 from cai.pipeline.launch import check
+from cai.training.reward_model import _load_model
 from cai.training.updates.loop import load_language_model, load_tokenizer
 from cai.values.errors import CaiError, UsageError
 
@@ -96,6 +97,7 @@ def test_quantized_weights_are_not_trained(folder, method):
     for refused in (
         lambda: check(RunConfig(model=config(folder), prompts="pocket:train")),
         lambda: load_language_model(str(folder)),
+        lambda: _load_model(str(folder), 0),
         lambda: require_trainable(folder),
     ):
         with pytest.raises(UsageError, match=rf"quantized weights \({method}\).*made from"):
@@ -125,6 +127,11 @@ class TestWeights:
             load_causal(folder, torch.float32)
         edit(folder, tie_word_embeddings=True)
         load_causal(folder, torch.float32)
+
+    def test_nor_is_the_body_of_a_reward_model_made_of_them(self, folder):
+        self.rewritten(folder, lambda held: {k: v for k, v in held.items() if "layers.1.mlp" not in k})
+        with pytest.raises(UsageError, match=r"lacks 3 of the weights of a LlamaForSequenceClassification"):
+            _load_model(str(folder), 0)
 
     def test_of_other_shapes_are_named(self, folder):
         edit(

@@ -1,4 +1,4 @@
-"""Loading a causal language model with transformers, all of whose weights come from the checkpoint."""
+"""Loading a model with transformers so that all of its weights are the checkpoint's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,19 @@ def load_causal(folder: str | Path, dtype: Any) -> Any:
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused here, by their names
     )
-    if absent := sorted(loaded["missing_keys"]):
+    require_whole(model, loaded, folder)
+    return model
+
+
+def require_whole(model: Any, loaded: dict[str, Any], folder: str | Path, drawn: str = "") -> None:
+    """That ``model`` has every weight from its files; ``loaded`` is what transformers reports of loading it.
+
+    ``drawn``: the layer that a new model has at random, and is to have.
+
+    Raises:
+        UsageError: as ``load_causal``.
+    """
+    if absent := sorted(name for name in loaded["missing_keys"] if name.partition(".")[0] != drawn):
         raise UsageError(
             f"{folder} lacks {len(absent)} of the weights of a {type(model).__name__} ({_some(absent)}), "
             "which would be random numbers. Fetch or save the whole model again."
@@ -36,7 +48,6 @@ def load_causal(folder: str | Path, dtype: Any) -> Any:
             f"{folder} has {len(other)} weights in other shapes than its config.json says ({_some(other)}): "
             "the two are of different models. Put the weights' own config.json beside them."
         )
-    return model
 
 
 def _some(names: list[str]) -> str:

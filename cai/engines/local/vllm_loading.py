@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import textwrap
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +46,7 @@ def load_vllm(folder: Path, arguments: dict[str, Any], gpu: bool) -> Any:
                 engine.engine_core.shutdown()
             engine = None
         clean_up()
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = textwrap.shorten(f"{type(error).__name__}: {error}", 400)
         raise EngineError(f"vLLM cannot load {folder}: {reason}") from error
     finally:
         restore_threads(*before)
