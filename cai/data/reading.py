@@ -63,10 +63,11 @@ def folded(row: Mapping[str, Any]) -> Mapping[str, Any]:
 def _rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     if not spec.strip():  # pathlib would take it for the current folder, and all below it
         raise FileError([Problem(spec, "no such file: the name is empty")])
-    path = Path(spec).expanduser()
+    path, column = rows.file_of(spec)
     match = _FOLDER.fullmatch(str(path))
     if path.suffix.lower() == ".xlsx":
-        yield from _sheet_rows(path, spec)
+        sheet = _sheet_rows(path, spec)
+        yield from sheet if column is None else rows.of_column(sheet, str(path), column)
     elif path.is_dir():
         yield from _folder_rows(path, "train", spec)
     elif match and match["split"] and Path(match["folder"]).is_dir():

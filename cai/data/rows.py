@@ -59,7 +59,7 @@ def read_rows(spec: str, said: Manner, notes: list[str]) -> Iterator[Row]:
     path, column = file_of(spec)
     if path.exists():
         found = _file_rows(path, spec if column is None else str(path), said, notes)
-        yield from found if column is None else _of_column(found, str(path), column)
+        yield from found if column is None else of_column(found, str(path), column)
     elif (name := _DATASET.fullmatch(spec)) and _suffix(path) not in FORMATS:
         yield from _dataset_rows(name["name"], name["split"] or "train", name["column"])
     else:
@@ -74,7 +74,7 @@ def file_of(spec: str) -> tuple[Path, str | None]:
     return before, named["column"]
 
 
-def _of_column(rows: Iterator[Row], spec: str, column: str) -> Iterator[Row]:
+def of_column(rows: Iterator[Row], spec: str, column: str) -> Iterator[Row]:
     """The rows with the cells of ``column`` as their prompts; a row without it is unreadable."""
     found, columns = False, ""
     for number, row in rows:

@@ -21,6 +21,7 @@ from cai.engines.backend import fingerprint
 from cai.engines.model_files import content_hash
 from cai.human.collected import IMPORTED, votes_of
 from cai.pipeline.lineage import LINEAGE, Lineage, own_settings, settings_of
+from cai.rewards.userfile import sources
 from cai.run.folder import RunFolder
 from cai.run.journal import digest
 from cai.run.origin import HASHED
@@ -82,11 +83,14 @@ def _votes(asked: Asked) -> str:
 
 
 def _rewards(asked: Asked) -> str:
-    """What the reward's terms name: a function's source, a reward model's folder."""
+    """What the reward's terms name: a function's source and what it imports, a reward model's folder."""
     terms = [*asked.config.reward, *([asked.config.gold] if asked.config.gold else [])]
     paths = [Path(term.source.rpartition(":")[0] or term.source) for term in terms]
     folders = [content_hash(path) for path in paths if path.is_dir()]
-    return digest(_files([path for path in paths if path.is_file()]), folders)
+    own = [path for path in paths if path.is_file()]
+    known = {path.resolve() for path in own}
+    more = sorted({path for term in terms for path in sources(term.source)} - known)
+    return digest(_files(own), folders, *([_files(more)] if more else []))
 
 
 def _earlier(asked: Asked) -> str:

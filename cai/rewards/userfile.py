@@ -12,9 +12,15 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    SourceFileLoader,
+)
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,6 +52,7 @@ def find_function(spec: str) -> UserFunction:
         FileError: the file or module raises when it is loaded.
     """
     where, _, name = spec.rpartition(":")
+    _read_as_text({path.parent for path in sources(spec)})
     if not where or not name.isidentifier():
         raise UsageError(f"reward '{spec}': write it as file.py:function")
     if where.endswith(".py") or "/" in where:
@@ -61,6 +68,26 @@ def find_function(spec: str) -> UserFunction:
     more = [_text(path) for path in neighbours(file, (file.parent, Path.cwd()))] if file else []
     fingerprint = digest("function", spec, text, *([more] if more else []))
     return UserFunction(f"{title}:{name}", function, file, fingerprint)
+
+
+def sources(spec: str) -> list[Path]:
+    """The user's own files that make up the function which ``spec`` names, its file first; none is run.
+
+    Empty where there is no such file, or it is not the user's own: an installed module, no function at all.
+    """
+    where = spec.rpartition(":")[0]
+    if not where:
+        return []
+    if where.endswith(".py") or "/" in where:
+        path = Path(where).expanduser().resolve()
+        first, folders = [path] if path.is_file() else [], (path.parent, Path.cwd())
+    else:
+        folders = (Path.cwd(), Path.cwd())
+        _importable(Path.cwd())
+        first = _files(where.split(".")[0], {Path.cwd().resolve()})
+    for folder in folders if first else ():
+        _importable(folder)
+    return [*first, *sorted({n for file in first for n in neighbours(file, folders)} - set(first))]
 
 
 def neighbours(file: Path, folders: Sequence[Path]) -> list[Path]:
@@ -139,6 +166,13 @@ class _FromText(SourceFileLoader):
 
     def path_stats(self, path: str) -> Mapping[str, Any]:
         raise OSError("no cache")
+
+
+def _read_as_text(folders: Iterable[Path]) -> None:
+    """Import what lies in ``folders`` from its text, too: a neighbour may be edited within the second."""
+    for folder in folders:
+        loaders = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromText, SOURCE_SUFFIXES))
+        sys.path_importer_cache[str(folder)] = FileFinder(str(folder), *loaders)
 
 
 def _from_file(path: Path) -> ModuleType:

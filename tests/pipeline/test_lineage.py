@@ -12,6 +12,9 @@ import pytest
 
 from cai.config.run_config import RunConfig
 from cai.config.settings import resolve
+from cai.constitution.load import load_constitution
+from cai.constitution.templates import Templates
+from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.launch import execute
 from cai.pipeline.lineage import LINEAGE, NAMES, NEUTRAL, SUITES, experiment, learners, settings_of
 from cai.pipeline.order import STEPS, steps_of
@@ -135,6 +138,23 @@ def test_a_step_refuses_to_read_what_is_of_an_earlier_run(home: Path) -> None:
         walk("label.temperature=2.0", steps=["dpo"])
     walk("label.temperature=2.0", steps=["mix"])
     walk("label.temperature=2.0", steps=["dpo"])
+
+
+@pytest.mark.parametrize("source", ["first_reward.py:f", "second_reward:f"])
+def test_what_a_reward_imports_is_among_the_inputs(home: Path, source: str) -> None:
+    name = source.partition("_")[0]
+    Path(f"{name}_reward.py").write_text(f"import {name}_words\ndef f(p, r): return [0] * len(r)\n")
+    Path(f"{name}_words.py").write_text("bad = 1\n")
+    asked = config("method=ppo", f"reward=[{{source: {source}}}]")
+    constitution = load_constitution(asked.constitution, Templates.load(None))
+
+    def hashed() -> str:
+        return wanted(Asked(asked, RunFolder(Path("run")), constitution), ["ppo"])["ppo"]["#rewards"]
+
+    before = hashed()
+    assert hashed() == before
+    Path(f"{name}_words.py").write_text("bad = 2\n")
+    assert hashed() != before
 
 
 def test_a_step_that_is_refused_has_dropped_nothing(home: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cai.rewards.function import FunctionReward
-from cai.rewards.userfile import find_function
+from cai.rewards.userfile import find_function, sources
 from cai.run.journal import digest
 from cai.values.errors import CaiError, FileError, UsageError
 from cai.values.types import Message, Prompt, Response
@@ -228,6 +228,40 @@ def test_a_file_changed_within_a_second_runs_as_it_is_now(
     path.write_text("def f(prompts, responses):\n    return [0.9]\n")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert find_function(f"{path}:f").function([], []) == [0.9]
+
+
+@pytest.mark.parametrize("spec", ["rewarding.py:f", "rewarding:f"])
+def test_a_neighbour_changed_within_a_second_runs_as_it_is_now(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", str(folder / "cache"))
+    own = {"rewarding": "from weights import W\nfrom parts.half import H\ndef f(p, r): return [W, H]\n",
+           "weights": "W = 0.1\n", "parts/__init__": "", "parts/half": "H = 0.1\n"}  # fmt: skip
+    (folder / "parts").mkdir()
+    for name, text in own.items():
+        (folder / f"{name}.py").write_text(text)
+    marks = []
+    for value in ("0.1", "0.9"):
+        for name in ("weights", "parts/half"):
+            path = folder / f"{name}.py"
+            times = path.stat()
+            path.write_text(own[name].replace("0.1", value))
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert sources(spec)[0] == folder / "rewarding.py"
+        assert {path.stem for path in sources(spec)} == {"rewarding", "weights", "__init__", "half"}
+        found = find_function(spec)
+        assert found.function([], []) == [float(value)] * 2
+        marks.append(found.fingerprint)
+        for name in ("rewarding", "weights", "parts.half", "parts"):
+            sys.modules.pop(name, None)
+    assert marks[0] != marks[1]
+
+
+def test_what_is_no_file_of_the_user_s_has_no_sources(folder: Path) -> None:
+    assert [sources(spec) for spec in ("model", "judge", "json:dumps", "none.py:f", "some/folder")] == [
+        []
+    ] * 5
 
 
 def test_fingerprint_holds_the_neighbours_that_are_imported(folder: Path) -> None:
