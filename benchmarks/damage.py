@@ -1,8 +1,9 @@
 """Damage every file of a finished run folder in turn and run again: is anything lost, wrong, or stopped?
 
-    python -m benchmarks.damage [--folder tests/pipeline/earlier_run]
+    python -m benchmarks.damage [--only older] [--folder tests/pipeline/earlier_run]
 
-Each file is truncated, emptied, and overwritten with junk of its own size, in a copy of a small finished run
+Each file is truncated, emptied, overwritten with junk of its own size, and replaced by that of an older run
+with another seed, in a copy of a small finished run
 (a random model of 0.1M parameters). After each, the run is walked to its end, and its metrics.json compared
 with that of the undamaged run. Printed: what stopped a run, and what changed a figure: both should be
 nothing.
@@ -27,9 +28,10 @@ from cai.run.progress import Silent
 SEED = 0
 
 
-def damages(path: Path) -> dict[str, bytes]:
+def damages(path: Path, older: Path) -> dict[str, bytes]:
+    """What is done to a file, and what it then holds. ``older``: the same file of an older run."""
     data, draw = path.read_bytes(), random.Random(SEED)
-    return {
+    found = {
         "truncated": data[: len(data) // 2],
         "empty": b"",
         "junk": draw.randbytes(len(data)),
@@ -37,10 +39,11 @@ def damages(path: Path) -> dict[str, bytes]:
         + draw.randbytes(len(data) // 3)
         + data[2 * (len(data) // 3) :],
     }
+    return found | ({"older": older.read_bytes()} if older.is_file() else {})
 
 
-def walk() -> str:
-    config = resolve(Path("config.yaml"), ["label.min_mass=0"], {}, {})  # a random model's labels
+def walk(*sets: str) -> str:
+    config = resolve(Path("config.yaml"), ["label.min_mass=0", *sets], {}, {})  # a random model's labels
     execute(config, Path("run"), steps_of(config), Silent(), replace=True)
     return Path("run/metrics.json").read_text()
 
@@ -48,19 +51,24 @@ def walk() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("tests/pipeline/earlier_run"))
-    source = parser.parse_args().folder.resolve()
+    parser.add_argument("--only", default="", help="damages that begin so")
+    asked = parser.parse_args()
+    source = asked.folder.resolve()
     stopped: list[str] = []
     changed: list[str] = []
     count = 0
     with tempfile.TemporaryDirectory() as scratch:
-        base, home = Path(scratch) / "base", Path(scratch) / "home"
-        shutil.copytree(source, base)
-        os.chdir(base)
-        shutil.rmtree("run")  # a folder made today, whose checkpoints bear the hash of every file
-        sound = walk()
+        base, home, older = (Path(scratch) / name for name in ("base", "home", "older"))
+        for folder, sets in ((older, ["seed=1"]), (base, [])):
+            shutil.copytree(source, folder)
+            os.chdir(folder)
+            shutil.rmtree("run")  # a folder made today, whose checkpoints bear the hash of every file
+            sound = walk(*sets)
         files = sorted(path.relative_to(base) for path in (base / "run").rglob("*") if path.is_file())
         for file in files:
-            for kind, data in damages(base / file).items():
+            for kind, data in damages(base / file, older / file).items():
+                if not kind.startswith(asked.only):
+                    continue
                 shutil.rmtree(home, ignore_errors=True)
                 shutil.copytree(base, home)
                 os.chdir(home)

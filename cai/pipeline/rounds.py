@@ -19,7 +19,7 @@ from cai.pipeline.launch import execute
 from cai.pipeline.order import steps_of
 from cai.pipeline.steps.evaluate import proof
 from cai.pipeline.steps.write_report import tell
-from cai.run.folder import ROUNDS, RunFolder
+from cai.run.folder import LATER, ROUNDS, RunFolder
 from cai.run.journal import derive_seed
 from cai.run.progress import Progress
 from cai.values.types import Score
@@ -52,7 +52,7 @@ def execute_rounds(config: RunConfig, path: Path, progress: Progress, replace: b
     reason = None
     for number in range(1, config.rounds.count + 1):
         progress.say(f"round {number} of at most {config.rounds.count}")
-        home = path if number == 1 else path / "rounds" / str(number)
+        home = path if number == 1 else path / LATER / str(number)
         steps = steps_of(config)
         settled = of_round(config, number, done)
         may = replace or number > 1  # a later round follows from the first

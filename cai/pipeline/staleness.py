@@ -17,9 +17,9 @@ from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.lineage import IMPLIED, LINEAGE, POLICY, behind, experiment, learners
 from cai.pipeline.order import steps_of
 from cai.pipeline.steps.suites import forget_suites
-from cai.run.folder import ROUNDS, RunFolder
+from cai.run.folder import LATER, ROUNDS, RunFolder
 from cai.run.journal import digest
-from cai.run.origin import Inputs, Made, Origins, read_origins, record_made, write_origins
+from cai.run.origin import HASHED, Inputs, Made, Origins, read_origins, record_made, write_origins
 from cai.run.progress import Progress
 from cai.run.sealed import RECORD
 from cai.values.errors import CaiError, UsageError
@@ -99,6 +99,19 @@ def drop(folder: RunFolder, origins: Origins) -> None:
         forget_suites(folder, {"base", "sft", POLICY} if origins.stale & MEASURED else trained)
         folder.record_metrics({}, drop="rounds/")
         (folder.path / ROUNDS).unlink(missing_ok=True)
+        _drop_later_rounds(folder)
+
+
+def _drop_later_rounds(folder: RunFolder) -> None:
+    """Rounds begin with the policy, and go by the labels and prompts, of the round before them."""
+    for path in (folder.path / LATER).glob("*/"):
+        later = RunFolder(path)
+        before = read_origins(later)
+        changed = {f"{HASHED}the round before": "-"}
+        origins = Origins({step: {**own, **changed} for step, own in before.wanted.items()}, before.made)
+        if before.made:
+            drop(later, origins)
+            write_origins(later, origins)
 
 
 def edited(folder: RunFolder, walked: Sequence[str]) -> list[str]:

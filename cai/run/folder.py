@@ -35,6 +35,7 @@ _OURS = (
 )
 _MARKS = (".lock", "journal.sqlite", "manifest.json")
 OTHERS = stat.S_IRWXO  # what a file allows to those who are neither its owner nor of its group
+LATER = "rounds"  # where the folders of all rounds but the first lie
 ROUNDS = "rounds.json"  # the folders of a run of several rounds, relative to the first, and why it stopped
 
 
@@ -223,10 +224,18 @@ def make_private(path: Path) -> None:
 
 
 def point_latest(folder: Path) -> None:
-    """Make ``runs/latest`` (beside ``folder``) point at ``folder``; skipped where links are not allowed."""
+    """Make ``runs/latest`` (beside ``folder``) point at ``folder``; skipped where links are not allowed.
+
+    The rounds of a run are numbered and rounds.json names those that count: a link among them would go on
+    pointing at one that does not.
+    """
     folder = folder.resolve()  # it may have been named as runs/latest
     link = folder.parent / "latest"
     temporary = folder.parent / f".latest.{os.getpid()}"
+    if folder.parent.name == LATER and RunFolder(folder.parent.parent).journal.exists():
+        if link.is_symlink():
+            link.unlink()  # of an earlier cai
+        return
     if link.exists() and not link.is_symlink():
         return  # a real folder of that name is the user's
     with suppress(OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -19,10 +20,12 @@ from cai.data.tables import response_row
 from cai.engines.models import Models
 from cai.pipeline.order import STEPS, steps_of
 from cai.pipeline.rounds import Round, forget, of_round, read, record, stop_reason
+from cai.pipeline.staleness import drop
 from cai.pipeline.steps.mix import step_mix
 from cai.pipeline.steps.step import Run
 from cai.run.folder import RunFolder
 from cai.run.journal import Journal
+from cai.run.origin import Origins, Outputs, read_origins, record_made, write_origins
 from cai.run.progress import Silent
 from cai.values.types import Comparison, Failure, Message, Preference, Prompt, Response, Score, Source
 
@@ -178,3 +181,22 @@ def test_a_single_round_leaves_no_word_of_earlier_ones(
     run_summary.show(first)
     said = capsys.readouterr().out
     assert "newest policy" not in said and "quarantined" not in said
+
+
+def test_a_change_in_one_round_leaves_no_figure_of_those_behind_it(tmp_path: Path) -> None:
+    """Stopped before round 2 begins, which may be hours later."""
+    first, second = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run" / "rounds" / "2")
+    for folder in (first, second):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.record_metrics({"dpo/loss": Score(0.5, 0.4, 0.6, 8)}, drop="dpo/")
+        outputs = Outputs(checkpoint="policy", metrics=("dpo/",))
+        record_made(folder, "dpo", {"dpo.beta": "0.1"}, [], outputs)
+    first.write_text("rounds.json", json.dumps({"rounds": [".", "rounds/2"], "stopped": None}))
+    before = read_origins(first)
+    drop(first, Origins({"dpo": {"dpo.beta": "0.5"}}, before.made))
+    assert first.rounds() == (first,)
+    assert second.read_metrics() == {}
+    found = read_origins(second)
+    assert (found.stale, found.reasons(["dpo"])) == ({"dpo"}, ["the round before changed"])
+    write_origins(second, Origins(before.wanted, found.made))  # as the next run of round 2 writes it
+    assert read_origins(second).stale == frozenset()

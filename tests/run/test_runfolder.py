@@ -181,3 +181,14 @@ def test_a_folder_with_files_of_its_own_is_not_taken_for_a_run(tmp_path: Path) -
     (tmp_path / "journal.sqlite").touch()  # a run folder that was copied without its hidden files
     with RunFolder(tmp_path).locked():
         pass
+
+
+def test_there_is_no_latest_among_the_rounds_of_a_run(tmp_path: Path) -> None:
+    later = tmp_path / "run" / "rounds" / "2"
+    later.mkdir(parents=True)
+    (tmp_path / "run" / "journal.sqlite").touch()
+    (later.parent / "latest").symlink_to("2")  # of an earlier cai
+    point_latest(later)
+    assert [path.name for path in later.parent.iterdir()] == ["2"]
+    point_latest(tmp_path / "run")
+    assert (tmp_path / "latest").resolve() == tmp_path / "run"
