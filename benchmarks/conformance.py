@@ -18,14 +18,17 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cai.config.run_config import ModelConfig
 from cai.engines.backend import base_url
-from cai.engines.hosted.protocols import server_engine
+from cai.engines.batches.pool import Timing
+from cai.engines.hosted.protocols import send_in_batches, server_engine
 from cai.engines.server.client import Patience
 from cai.engines.server.openai import OpenAIEngine
+from cai.run.journal import Journal
 from cai.values.errors import CaiError, ItemError, NoLogprobsError
-from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.values.types import Choice, ChoiceRequest, CompletionRequest, Message, Sampling
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "servers.md"
@@ -60,14 +63,18 @@ class Outcome:
 
 
 async def outcome(provider: Provider) -> Outcome:
-    with serving(provider) as url:
-        config = ModelConfig(name="m", engine=provider.engine, base_url=url)
+    with serving(provider) as url, TemporaryDirectory() as folder:
+        config = ModelConfig(name="m", engine=provider.engine, base_url=url, batch=provider.batch)
         engine = server_engine(config)(config, base_url(config), "f", QUICK)
+        journal = Journal(Path(folder) / "journal.sqlite")
+        if config.batch:
+            send_in_batches(engine, config, journal, Timing(0.02, 0.01, 0.02))
         try:
             critic = await _critic(engine)
             how, found, reason = await _labels(engine)
         finally:
             await engine.close()
+            journal.close()
     known = [p for p in found if p is not None]
     wrong = sum(p is not None and _differs(p, q, how) for p, q in zip(found, QUALITIES, strict=True))
     return Outcome(provider.name, provider.source, critic, how, len(known), wrong, reason)
@@ -96,15 +103,17 @@ async def _labels(engine: OpenAIEngine) -> tuple[str, list[float | None], str]:
     """How labels were read, P(A) of each question, and why some have none."""
     found: list[float | None] = []
     reason = ""
-    for a, b in QUALITIES:
-        try:
-            choice = await engine.choose(ChoiceRequest((_question(a, b),), ("A", "B"), PREFILL))
+    asked = (ChoiceRequest((_question(a, b),), ("A", "B"), PREFILL) for a, b in QUALITIES)
+    for choice in await asyncio.gather(*map(engine.choose, asked), return_exceptions=True):
+        if isinstance(choice, Choice):
             found.append(p_first(choice.logprobs))
-        except ItemError as error:
+        elif isinstance(choice, ItemError):
             found.append(None)
-            reason = str(error)
-        except NoLogprobsError as error:
-            return await _sampled(engine, str(error).split("(", 1)[1].split("), and labels", 1)[0])
+            reason = str(choice)
+        elif isinstance(choice, NoLogprobsError):
+            return await _sampled(engine, str(choice).split("(", 1)[1].split("), and labels", 1)[0])
+        else:
+            raise choice
     form = (await engine.forms(["choice"]))["choice"]
     return f"log-probabilities, {'a continued turn' if form == 'continued' else 'in words'}", found, reason
 
@@ -134,7 +143,7 @@ def _differs(p: float, qualities: tuple[int, int], how: str) -> bool:
 
 
 def table() -> list[Outcome]:
-    logging.getLogger("cai.engines.server").setLevel(logging.ERROR)
+    logging.getLogger("cai.engines").setLevel(logging.ERROR)
 
     async def every() -> list[Outcome]:
         return [await outcome(provider) for provider in providers()]

@@ -42,13 +42,15 @@ class Desk:
     "cancelled", "lost" (no line), "broken" (a line that is no JSON), or an answer in the model's place.
 
     ``on``: called with "upload", "create", "poll", "fetch" before, and "created" after; may kill, or give an
-    answer itself. ``room``: rows that may be under way at a time; ``most``: of one batch.
+    answer itself. ``room``: rows that may be under way at a time. ``complaint``: of a batch's rows, what is
+    wrong with its file.
     """
 
     answer: Callable[[Body], Answer]
     messages: bool = False
     fate: Callable[[Body], Any] = lambda body: ""
     on: Callable[[str], Answer | None] = lambda event: None
+    complaint: Callable[[list[Body]], list[Body]] = lambda bodies: []
     polls: int = 1
     room: int = 10**6
     files: dict[str, bytes] = field(default_factory=dict)
@@ -116,8 +118,11 @@ class Desk:
         assert len(set(names)) == len(names) and all(NAME.fullmatch(name) for name in names)
         self.batches.append(made)
         under_way = sum(len(one.rows) for one in self.batches if one.status == "in_progress")
-        if under_way > self.room:
-            made.status, made.polls = "failed", 0
+        made.errors = self.complaint([body for _, body in made.rows])
+        if made.errors:
+            made.status = "failed"
+        elif under_way > self.room:
+            made.status = "failed"
             made.errors = [
                 {
                     **{"code": "token_limit_exceeded", "line": None, "param": None},

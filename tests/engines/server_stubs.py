@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from batch_stub import Desk
 from messages_stub import Claude
 from responses_stub import as_chat, as_response, complaint
 
@@ -31,6 +32,8 @@ Body = dict[str, Any]
 Answer = tuple[int, Any]
 
 _MESSAGES = "docs.anthropic.com/en/api/messages"
+_MESSAGE_BATCHES = "docs.anthropic.com/en/docs/build-with-claude/batch-processing"
+_BATCHES = "platform.openai.com/docs/guides/batch"
 _RESPONSES = "platform.openai.com/docs/api-reference/responses"
 CHATTER = {"The": 0.93, "I": 0.02, "A": 0.004, "B": 0.016, "Well": 0.01, "It": 0.008, "Sure": 0.006}
 HEAD, END = 3, 2  # tokens of a turn's heading and of its end
@@ -111,6 +114,7 @@ class Provider:
     mind: Mind = Mind()
     list_models: bool = True
     engine: EngineName = "openai"  # whose protocol it speaks
+    batch: bool = False  # asked in batches, which it makes
     bodies: list[Body] = field(default_factory=list)
 
     def answer(self, body: Body) -> Answer:
@@ -235,12 +239,13 @@ class Provider:
 @contextmanager
 def serving(provider: Provider) -> Iterator[str]:
     """``provider`` on loopback → its base URL."""
+    desk = Desk(provider.answer, messages=provider.engine == "anthropic") if provider.batch else None
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def reply(self, status: int, content: Any) -> None:
-            data = json.dumps(content).encode()
+            data = (content if isinstance(content, str) else json.dumps(content)).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
@@ -248,12 +253,18 @@ def serving(provider: Provider) -> Iterator[str]:
             self.wfile.write(data)
 
         def do_GET(self) -> None:
+            if desk is not None:
+                self.reply(*desk("GET", self.path, "", b""))
+                return
             entry = {"id": "m", "object": "model"}
             self.reply(*((200, {"data": [entry]}) if provider.list_models else (404, {})))
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.reply(*provider.answer(body))
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if desk is not None:
+                self.reply(*desk("POST", self.path, self.headers["Content-Type"], raw))
+            else:
+                self.reply(*provider.answer(json.loads(raw)))
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -537,7 +548,9 @@ def providers() -> list[Provider]:
             thinking_off=_effort,
             constrains=frozenset({"json_schema"}),
         ),
+        replace(openai, name="OpenAI chat, in batches", source=_BATCHES, batch=True, bodies=[]),
         ResponsesProvider("OpenAI's Responses API", _RESPONSES),
+        ResponsesProvider("OpenAI's Responses API, in batches", _BATCHES, batch=True),
         ResponsesProvider(
             "OpenAI's Responses API, a reasoning model",
             "platform.openai.com/docs/guides/reasoning",
@@ -648,6 +661,9 @@ def providers() -> list[Provider]:
             ),
         ),
         MessagesProvider("Anthropic's Messages API", _MESSAGES, claude=Claude()),
+        MessagesProvider(
+            "Anthropic's Messages API, in batches", _MESSAGE_BATCHES, claude=Claude(), batch=True
+        ),
         MessagesProvider("Anthropic's Messages API, an older model", _MESSAGES, claude=Claude(schemas=False)),
         MessagesProvider("Anthropic's Messages API, a newer model", _MESSAGES, claude=Claude(new=True)),
         Provider(

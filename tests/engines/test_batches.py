@@ -93,7 +93,7 @@ async def test_answers_come_by_batch_under_their_ordinary_keys_at_half_the_price
         count = len(service.seen)
         assert texts(await ask(path, model(url, kind, batch=False))) == WANTED  # the journal's, for both
         assert len(service.seen) == count
-    spent = spending.read(path)["m"]
+    spent = spending.total(spending.read(path).values())
     one = (3 * 1.0 + 2 * 2.0) / 1e6
     assert spent.usd == pytest.approx(one + (MANY - 1) * one / 2)
     assert any("5 requests is sent, at half the price" in record.getMessage() for record in caplog.records)
@@ -157,7 +157,7 @@ async def test_a_command_that_is_killed_pays_for_nothing_twice(
         code, out = await command(url)
     assert code == 0 and out.split("\n")[:-1] == WANTED
     assert [of(service, n) for n in range(MANY)] == [1] * MANY
-    spent = spending.read(path)["m"]
+    spent = spending.total(spending.read(path).values())
     assert spent.tokens == sum(service.paid.values()) * TOKENS
     if moment in ("created", "poll", "fetch"):
         assert sum(len(made.rows) for made in service.batches) == MANY - 1  # the first one went alone
@@ -306,6 +306,35 @@ async def test_a_dialect_is_learned_from_a_batch_too(tmp_path: Path) -> None:
     async with serving(service) as url:
         assert texts(await ask(tmp_path / "j.sqlite", model(url))) == WANTED
     assert [len(made.rows) for made in service.batches] == [MANY - 1, 1]
+
+
+async def test_a_batch_that_is_declined_for_some_lines_is_sent_without_them(tmp_path: Path) -> None:
+    def complaint(bodies: list[Body]) -> list[Body]:
+        lines = [n for n, body in enumerate(bodies, 1) if "Question 3?" in said_by(body)]
+        return [{"code": "invalid_request", "message": "Not this.", "line": n, "param": None} for n in lines]
+
+    service = desk(complaint=complaint)
+    async with serving(service) as url:
+        found = await ask(tmp_path / "j.sqlite", model(url))
+    assert isinstance(found[3], ItemError) and "Not this." in str(found[3])
+    assert texts(found[:3] + found[4:]) == WANTED[:3] + WANTED[4:]
+    assert [of(service, n) for n in range(MANY)] == [1, 1, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("complaint", "words"),
+    [
+        ({"code": "model_not_found", "message": "The model `m` does not exist"}, "has no such model"),
+        ({"code": "empty_file", "message": "The file is empty"}, "declines the batch (The file is empty)"),
+        ({"code": "odd", "message": "Line 99 is odd", "line": 99}, "declines the batch (Line 99 is odd)"),
+    ],
+)
+async def test_a_batch_that_is_declined_as_a_whole_stops(tmp_path: Path, complaint: Body, words: str) -> None:
+    service = desk(complaint=lambda bodies: [complaint])
+    async with serving(service) as url:
+        found = await ask(tmp_path / "j.sqlite", model(url))
+    assert isinstance(found[3], EngineError) and words in str(found[3])
+    assert len(service.batches) == 1
 
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])

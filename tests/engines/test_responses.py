@@ -265,7 +265,7 @@ async def test_as_critic_and_labeler_of_a_run(tmp_path: Path, monkeypatch: pytes
         assert await once(stub.url) == first
         assert len(asked.bodies) == count
     assert first[1] == pytest.approx(truth("quality 4 quality 2"), abs=1e-3)
-    spent = spending.read(path)["m"]
+    spent = spending.total(spending.read(path).values())
     assert spent.usd == pytest.approx((spent.prompt_tokens + 2 * spent.completion_tokens) / 1e6)
     for file in tmp_path.rglob("*"):
         assert KEY.encode() not in file.read_bytes(), file

@@ -55,7 +55,7 @@ class FileBatches:
             f"\r\n--{border}--\r\n".encode(),
         )
         content = f"multipart/form-data; boundary={border}"
-        call = Call("POST", "/files", b"".join(parts), content)
+        call = Call("POST", "/files", b"".join(parts), content, large=True)
         return str((await asked(self._client, call, "take a file of requests")).get("id"))
 
     async def create(self, batch: Batch, rows: Sequence[Row], known: set[str]) -> str:
@@ -100,7 +100,7 @@ class FileBatches:
     async def results(self, id: str, state: State) -> dict[str, Arrived]:
         found: dict[str, Arrived] = {}
         for file in state.files:
-            call = Call("GET", f"/files/{file}/content", as_text=True)
+            call = Call("GET", f"/files/{file}/content", as_text=True, large=True)
             text = await asked(self._client, call, f"give the results of batch {id}")
             found |= dict(filter(None, (_result(line, id) for line in text.splitlines())))
         return found

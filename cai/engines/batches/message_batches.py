@@ -56,7 +56,8 @@ class MessageBatches:
         async def instead() -> dict[str, Any] | None:
             return {"id": ""} if await self.find(batch, known) else None
 
-        made = await asked(self._client, Call("POST", PATH, body), "make a batch", instead)
+        call = Call("POST", PATH, body, large=True)
+        made = await asked(self._client, call, "make a batch", instead)
         return str(made.get("id") or "")
 
     async def find(self, batch: Batch, known: set[str]) -> list[str]:
@@ -82,7 +83,7 @@ class MessageBatches:
         return State(ended, UNANSWERED)
 
     async def results(self, id: str, state: State) -> dict[str, Arrived]:
-        call = Call("GET", f"{PATH}/{id}/results", as_text=True)
+        call = Call("GET", f"{PATH}/{id}/results", as_text=True, large=True)
         text = await asked(self._client, call, f"give the results of batch {id}")
         return dict(filter(None, (_result(line, id) for line in text.splitlines())))
 

@@ -283,6 +283,7 @@ class Pool:
         Raises:
             EngineError: the whole of it is.
         """
+        told = {rows[number].name: said for number, said in failure.lines.items() if 0 <= number < len(rows)}
         if failure.crowded:
             others = [one for one in self._sizes if one != batch.tag]
             if not others and len(rows) == 1:
@@ -291,10 +292,10 @@ class Pool:
             if not others:
                 self._most_rows = max(1, min(self._most_rows, batch.size) // 2)
             self._crowded = True
-        elif failure.lines:
-            for number, response in failure.lines.items():
-                if number < len(rows) and (waiting := self._waiting.get(rows[number].name)):
-                    waiting.future.set_result(response)
+        elif told or (failure.lines and not rows):
+            for waiting in self._of(batch.tag):
+                if waiting.row.name in told:
+                    waiting.future.set_result(told[waiting.row.name])
         else:
             try:
                 self._client.arrived(failure.response, {})

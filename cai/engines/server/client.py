@@ -39,13 +39,15 @@ _WORTH_A_LINE = 2.0  # seconds
 _UNPROVEN = 4
 _NOBODY = 4  # attempts where nobody listens, and never did
 JSON = "application/json"
+LARGE = 3600.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request. ``tokens``: of a question to the model, an estimate. ``as_text``: the answer is no JSON.
 
-    ``content``: the type of ``body``. ``asks``: whether it is a question to the model.
+    ``content``: the type of ``body``. ``asks``: whether it is a question to the model. ``large``: bodies of
+    hundreds of megabytes, for which there is ``LARGE`` seconds.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Call:
     tokens: float = 0.0
     as_text: bool = False
     asks: bool = False
+    large: bool = False
 
 
 class JsonClient:
@@ -220,6 +223,8 @@ class JsonClient:
         url = self._urls.get(call.path)
         if url is None:
             url = self._urls[call.path] = URL(self.base_url + call.path).update_query(self._query)
+        if call.large:
+            timeout = aiohttp.ClientTimeout(total=LARGE, sock_connect=self._patience.connect_timeout)
         options: dict[str, Any] = {"timeout": timeout} if timeout else {}
         if call.content != JSON:
             options["headers"] = {"Content-Type": call.content}

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from cai.config.run_config import ModelConfig
-from cai.engines.batches.pool import Pool
+from cai.engines.batches.pool import Pool, Timing
 from cai.engines.batches.service import Service
 from cai.engines.engine import Form
 from cai.engines.local.answers import cut_at
@@ -277,9 +277,11 @@ class OpenAIEngine:
         listed = (await self._client.glance("/models")).get("data")
         return listed if isinstance(listed, list) else []
 
-    def send_in_batches(self, service: Callable[[JsonClient], Service], pending: Pending) -> None:
+    def send_in_batches(
+        self, service: Callable[[JsonClient], Service], pending: Pending, timing: Timing | None = None
+    ) -> None:
         """From now on the run's own questions are sent together; those about the server are not."""
-        self._speaker.batches = Pool(self._client, service(self._client), pending)
+        self._speaker.batches = Pool(self._client, service(self._client), pending, timing)
 
     async def close(self) -> None:
         if self._speaker.batches is not None:
