@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from cai.config.train_config import PPOConfig
 from cai.training.device import Device, settings, use_fast_attention
+from cai.training.noise import without_noise
 from cai.training.updates import loop
 from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Batch
@@ -51,16 +52,8 @@ class Actors(nn.Module):
             parameter.requires_grad_(True)
 
     def _settle(self) -> None:
-        """No dropout: a ratio of probabilities means nothing where every pass draws another network.
-
-        Nor noise of a router: models keep such rates as modules, or as numbers of a module.
-        """
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
-            for name, value in vars(module).items():
-                if isinstance(value, float) and ("dropout" in name or "jitter" in name):
-                    setattr(module, name, 0.0)
+        """No noise, and the mode in which memory is spared."""
+        without_noise(self)
         self.train(self.device.gradient_checkpointing)  # which transformers does in training mode alone
 
     @torch.no_grad()

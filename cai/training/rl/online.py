@@ -25,6 +25,7 @@ from cai.engines.samplers.opening import open_sampler
 from cai.training import quiet
 from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
+from cai.training.noise import without_noise
 from cai.training.result import Progress, Say, TrainingStopped, TrainResult, Watch, to_stderr
 from cai.training.rl import rollouts as rolled
 from cai.training.rl.rollouts import HALF_WRITTEN, Score, Task
@@ -134,6 +135,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
 
     config = job.config
     model = load_language_model(job.policy)
+    without_noise(model)
     peft_config = adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0)
     require_adaptable(model, peft_config, job.policy)
     announce_border(model.config, [len(task.ids) for task in tasks], watch.say, config.max_tokens)

@@ -19,16 +19,18 @@ from cai.chat import tokenizer_files
 from cai.chat.saved import announce
 from cai.config.train_config import LoraConfig, OptimizerConfig
 from cai.engines.local.causal import load_causal
+from cai.engines.local.layouts import rotary_border
 from cai.engines.model_kinds import require_answers, require_trainable
 from cai.training.checkpoint import Workspace
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.examples import Encoded
 from cai.training.interrupt import stop_requests
+from cai.training.noise import without_noise
 from cai.training.result import TrainingStopped, TrainResult, Watch
 from cai.training.saving import prove, require_generation_config, save
 from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Updates
-from cai.training.updates.borders import announce_border
+from cai.training.updates.borders import announce_pairs
 from cai.training.updates.method import Method, Training
 from cai.training.updates.schedule import Schedule
 from cai.values.errors import CaiError, TrainingError, UsageError
@@ -119,10 +121,11 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
     base = _load_base(training, method, tokenizer, max(lengths))
     peft_config = adapter(config.lora, **method.lora)
     require_adaptable(base.model, peft_config, training.model)
-    announce_border(base.model.config, lengths, watch.say)
+    announce_pairs(base.model.config, encoded.rows, watch.say)
     prove(base.model, tokenizer, training.model, workspace, watch.say)
     # A forward pass costs something beside its tokens, which the sequences of a row share.
-    schedule = Schedule(lengths, config, training.seed, base.device.overhead / method.sequences)
+    overhead, border = base.device.overhead / method.sequences, rotary_border(base.model.config)
+    schedule = Schedule(lengths, config, training.seed, overhead, border)
     started = time.monotonic()
     rows = datasets.Dataset.from_dict(method.columns(base, encoded.rows))
     arguments = trainer_arguments(config, base, schedule.total, training.seed) | dict(method.settings)
@@ -147,6 +150,7 @@ def _load_base(training: Training, method: Method, tokenizer: Any, longest: int)
     """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
     stored = stored_dtype(training.model)
     model = method.load(training.model)
+    without_noise(model)
     device = settings(training.config, sum(weight.numel() for weight in model.parameters()))
     if training.config.lora is not None and device.kind == "cuda":
         model = model.to(device.dtype)
