@@ -41,6 +41,10 @@ class SFTRow:
         return len(self.prompt) + len(self.completion)
 
     @property
+    def shortest(self) -> int:
+        return self.length
+
+    @property
     def tokens(self) -> int:
         return self.length
 
@@ -62,6 +66,11 @@ class PairRow:
     def length(self) -> int:
         """Of the longer of the two sequences, which is what a batch is padded to."""
         return len(self.prompt) + max(len(self.chosen), len(self.rejected))
+
+    @property
+    def shortest(self) -> int:
+        """Of the shorter of the two."""
+        return len(self.prompt) + min(len(self.chosen), len(self.rejected))
 
     @property
     def tokens(self) -> int:

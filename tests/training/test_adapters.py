@@ -26,11 +26,12 @@ from cai.config.train_config import (
 )
 from cai.rewards.reward import Scored
 from cai.training.dpo import train_dpo
+from cai.training.examples import PairRow
 from cai.training.reward_model import train_reward
 from cai.training.rl.online import GroupJob, train_group
 from cai.training.rl.ppo import PPOJob, train_ppo
 from cai.training.sft import train_sft
-from cai.training.updates.borders import announce_border
+from cai.training.updates.borders import announce_border, announce_pairs
 from cai.values.errors import TrainingError
 
 BATCH: dict[str, Any] = {"batch_size": 10, "learning_rate": 1e-3, "dtype": "float32"}
@@ -106,14 +107,34 @@ def test_a_router_takes_no_adapter_and_the_layers_beside_it_do(
     assert sft(model, tmp_path / "out", LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).steps == 2
 
 
-@pytest.mark.parametrize("train", [sft, dpo, grpo, ppo])
-def test_rows_on_both_sides_of_a_rotary_border_are_counted(train: Callable[..., Any], tmp_path: Path) -> None:
-    rope = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4, "rope_theta": 1e4}
+ROPE = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4, "rope_theta": 1e4}
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("train", [sft, dpo, reward])
+def test_rows_on_both_sides_of_a_rotary_border_are_read_apart(
+    train: Callable[..., Any], grouped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The losses are those of rows that are read one by one."""
+    with tiny_families.changed("phi3", rope_parameters=ROPE, original_max_position_embeddings=42):
+        model = tiny_families.save("phi3", tmp_path / "model")
+    found = []
+    for size in (1, 10):
+        monkeypatch.setitem(BATCH, "micro_batch_size", size)
+        monkeypatch.setitem(BATCH, "group_by_length", grouped)
+        found.append([step["loss"] for step in train(model, tmp_path / f"out-{size}", None).history])
+    assert found[0] == pytest.approx(found[1], abs=2e-5)
+
+
+@pytest.mark.parametrize("train", [dpo, grpo, ppo])
+def test_what_stands_on_both_sides_of_a_rotary_border_is_counted(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
     heard: dict[int, list[str]] = {}
     asked = max(len(encode(tiny_families.tokenizer(), task.messages)) for task in PROMPTS)
-    near = asked if train in (grpo, ppo) else 42
+    near = asked if train in (grpo, ppo) else 42  # between the answers of a pair
     for border in (near, 500):
-        with tiny_families.changed("phi3", rope_parameters=rope, original_max_position_embeddings=border):
+        with tiny_families.changed("phi3", rope_parameters=ROPE, original_max_position_embeddings=border):
             model = tiny_families.save("phi3", tmp_path / str(border))
         heard[border] = []
         with suppress(TrainingError):  # a response that passes the border was drawn with both: drift.py
@@ -123,19 +144,17 @@ def test_rows_on_both_sides_of_a_rotary_border_are_counted(train: Callable[..., 
 
 
 def test_the_numbers_of_rows_are_those_of_the_rows() -> None:
-    with tiny_families.changed(
-        "phi3",
-        rope_parameters={"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [7.0] * 4,
-                         "rope_theta": 1e4},
-        original_max_position_embeddings=64,
-    ):  # fmt: skip
+    with tiny_families.changed("phi3", rope_parameters=ROPE, original_max_position_embeddings=64):
         config = tiny_families.config_of("phi3")
     heard: list[str] = []
-    announce_border(config, [64, 65, 10, 90], heard.append)
+    lengths = [(64, 65), (65, 64), (66, 65), (10, 64), (1, 90)]
+    rows = [PairRow([0], [1] * (a - 1), [1] * (b - 1), 1.0, 1.0) for a, b in lengths]
+    announce_pairs(config, rows, heard.append)
     announce_border(config, [50, 60, 70], heard.append, growth=10)
-    assert heard[0].startswith("2 rows are longer than 64 tokens and 2 are shorter")
+    assert heard[0].startswith("of 3 pairs one answer is longer than 64 tokens and the other shorter")
     assert heard[1].startswith("2 rows can become longer than 64 tokens and 2 begin shorter")
-    announce_border(config, [64, 10], heard.append)
-    announce_border(config, [65, 90], heard.append)
-    announce_border(tiny_families.config_of("llama"), [1, 1000], heard.append)
+    announce_pairs(config, rows[2:4], heard.append)
+    announce_border(config, [10, 20], heard.append, growth=10)
+    announce_pairs(tiny_families.config_of("llama"), rows, heard.append)
+    announce_border(tiny_families.config_of("llama"), [1, 1000], heard.append, growth=10)
     assert len(heard) == 2

@@ -23,13 +23,15 @@ Update = list[list[int]]
 class Schedule:
     """The updates of a training over rows of the given lengths.
 
-    ``overhead`` is what a forward pass costs beside its tokens, in tokens per sequence of a row.
+    ``overhead`` is what a forward pass costs beside its tokens, in tokens per sequence of a row. Rows longer
+    than ``border`` are in no micro-batch with others (``borders.py``).
     """
 
     lengths: Sequence[int]
     config: OptimizerConfig
     seed: int
     overhead: float = 0.0
+    border: int | None = None
 
     @property
     def updates_per_epoch(self) -> int:
@@ -47,11 +49,16 @@ class Schedule:
         order = list(range(len(self.lengths)))
         random.Random(f"{self.seed}/{epoch}").shuffle(order)
         rows = order[place * self.config.batch_size : (place + 1) * self.config.batch_size]
+        beyond = [row for row in rows if self.border is not None and self.lengths[row] > self.border]
+        within = [row for row in rows if self.border is None or self.lengths[row] <= self.border]
+        return [micro for some in (beyond, within) for micro in self._micro_batches(some)]
+
+    def _micro_batches(self, rows: list[int]) -> Update:
         size = self.config.micro_batch_size
         if not self.config.group_by_length:
             return [rows[start : start + size] for start in range(0, len(rows), size)]
         # The longest first: a batch that does not fit into memory fails at once.
-        rows.sort(key=lambda row: (-self.lengths[row], row))
+        rows = sorted(rows, key=lambda row: (-self.lengths[row], row))
         return [
             rows[start:end] for start, end in cuts([self.lengths[row] for row in rows], size, self.overhead)
         ]

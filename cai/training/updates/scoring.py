@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cai.engines.local.layouts import rotary_border
 from cai.rewards.model import end_rewards
 from cai.training.device import Device
 from cai.training.examples import PairRow, Row, SFTRow
@@ -40,7 +41,7 @@ def completion_logprobs(model: Any, batch: Batch) -> Tensor:
 def example_logprobs(model: Any, rows: Sequence[SFTRow], pad: int, batch_size: int) -> Tensor:
     """log P of the completion of every row: (rows,)."""
     found = torch.zeros(len(rows))
-    for picked, some in _sorted(rows, batch_size):
+    for picked, some in _sorted(rows, batch_size, rotary_border(model.config)):
         batch = _on(model, sft_batch(example_columns(some), pad))
         with torch.inference_mode():
             found[picked] = completion_logprobs(model, batch).float().cpu()
@@ -73,7 +74,7 @@ def _each_pair(
 ) -> tuple[Tensor, Tensor]:
     """``read`` of chosen and rejected of every pair, (rows,) each, in one pass over rows sorted by length."""
     chosen, rejected = torch.zeros(len(rows)), torch.zeros(len(rows))
-    for picked, some in _sorted(rows, batch_size):
+    for picked, some in _sorted(rows, batch_size, rotary_border(model.config)):
         batch = _on(model, pair_batch(pair_columns(some), pad))
         with torch.inference_mode():
             both = read(batch).float().cpu()
@@ -81,12 +82,16 @@ def _each_pair(
     return chosen, rejected
 
 
-def _sorted(rows: Sequence[Row], batch_size: int) -> Iterator[tuple[list[int], list[Row]]]:
-    """Batches of rows of nearly equal length with their numbers, the longest first."""
+def _sorted(
+    rows: Sequence[Row], batch_size: int, border: int | None
+) -> Iterator[tuple[list[int], list[Row]]]:
+    """Batches of rows of nearly equal length with their numbers, the longest first; see ``borders.py``."""
     order = sorted(range(len(rows)), key=lambda index: (-rows[index].length, index))
-    for start in range(0, len(order), batch_size):
-        picked = order[start : start + batch_size]
-        yield picked, [rows[index] for index in picked]
+    beyond = [index for index in order if border is not None and rows[index].length > border]
+    for some in (beyond, order[len(beyond) :]):
+        for start in range(0, len(some), batch_size):
+            picked = some[start : start + batch_size]
+            yield picked, [rows[index] for index in picked]
 
 
 def _on(model: Any, batch: Batch) -> Batch:
