@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +23,7 @@ from cai.engines.batches.file_batches import FileBatches
 from cai.engines.models import Models
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part
+from cai.pipeline.plan import Demand
 from cai.run import spending
 from cai.run.journal import Journal
 from cai.stages.label import Labeler, label
@@ -215,6 +217,31 @@ async def test_another_command_s_batch_of_the_same_size_is_not_taken_for_ours(tm
         service.on = lose
         assert texts(await ask(tmp_path / "j.sqlite", model(url, "anthropic"))) == WANTED
     assert len(service.batches) == 2
+
+
+async def test_a_damaged_journal_keeps_what_is_pending(tmp_path: Path) -> None:
+    path, service, polled = tmp_path / "journal.sqlite", desk(polls=10**6), asyncio.Event()
+    service.on = lambda event: polled.set() if event == "poll" else None
+    async with serving(service) as url:
+        task = asyncio.create_task(ask(path, model(url)))
+        await polled.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        with sqlite3.connect(path) as db:
+            db.execute("DROP TABLE answers")
+            db.execute("CREATE TABLE answers (other TEXT)")
+        service.batches[0].polls = 0
+        assert texts(await ask(path, model(url))) == WANTED
+    assert [of(service, n) for n in range(1, MANY)] == [1] * (MANY - 1) and len(service.batches) == 1
+
+
+def test_the_plan_counts_half() -> None:
+    whole, half = (model("http://127.0.0.1:9/v1", price=PRICE, batch=batch) for batch in (False, True))
+    assert (
+        Demand("revise", whole, 10, 1e6, 1e6).usd
+        == 3.0
+        == 2 * (Demand("revise", half, 10, 1e6, 1e6).usd or 0)
+    )
 
 
 # --- Rows and batches that come to nothing --------------------------------------------------
