@@ -67,8 +67,9 @@ IMPLIED = {
     "label.average": "probabilities",
     "label.calibrate": "False",
 }
-#: Fields of trainings that change no weight.
-_NO_WEIGHT = ("save_steps", "save_minutes")
+#: Fields of trainings that are no part of what is trained: how often it is saved, and who draws the
+#: responses, which may change in its midst (``training/rl/ppo_state.py``).
+_NO_WEIGHT = ("save_steps", "save_minutes", "sampler")
 
 
 @dataclass(frozen=True, slots=True)

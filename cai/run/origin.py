@@ -142,6 +142,7 @@ def _difference(name: str, before: str | None, after: str | None) -> str:
     return f"{name} {before if before is not None else 'unset'}→{after if after is not None else 'unset'}"
 
 
+FORMERLY = (".sampler",)  # ends of inputs that an earlier cai booked, and that change nothing
 HASHED = "#"  # before the name of an input whose value is a hash
 
 
@@ -245,7 +246,7 @@ class _OtherWriter(Exception):
 
 
 def _inputs(value: Any) -> dict[str, str]:
-    return {str(name): str(own) for name, own in value.items()}
+    return {str(name): str(own) for name, own in value.items() if not name.endswith(FORMERLY)}
 
 
 def _made(entry: Any) -> Made:

@@ -21,7 +21,7 @@ from cai.pipeline.order import STEPS, steps_of
 from cai.pipeline.staleness import default_folder
 from cai.report.write import write_report
 from cai.run.folder import RunFolder
-from cai.run.origin import read_origins
+from cai.run.origin import Made, Origins, Outputs, read_origins, write_origins
 from cai.run.progress import Silent
 from cai.values.errors import UsageError
 
@@ -72,6 +72,15 @@ def test_every_setting_is_accounted_for() -> None:
         if not any(name == section or name.startswith(f"{section}.") for section in known)
     ]
     assert unknown == []
+
+
+def test_who_draws_is_no_input_and_was_one_once(tmp_path: Path) -> None:
+    """A training goes on with another sampler (``ppo_state.rl_key``), so its figures must not be dropped."""
+    plain, other = (RunConfig.model_validate({"ppo": {"sampler": name}}) for name in ("auto", "transformers"))
+    assert experiment(plain) == experiment(other)
+    own = {"ppo.steps": "2", "ppo.sampler": "auto"}
+    write_origins(RunFolder(tmp_path), Origins({"ppo": own}, {"ppo": Made(own, {}, "-", Outputs())}))
+    assert read_origins(RunFolder(tmp_path)).made["ppo"].own == {"ppo.steps": "2"}
 
 
 def test_every_step_has_a_lineage() -> None:
