@@ -202,21 +202,27 @@ async def test_a_dropped_connection_makes_no_second_batch(tmp_path: Path, kind: 
     assert dropped and [len(made.rows) for made in service.batches] == [MANY - 1]
 
 
-async def test_another_command_s_batch_of_the_same_size_is_not_taken_for_ours(tmp_path: Path) -> None:
-    """Anthropic's API tells batches apart by their results alone."""
+@pytest.mark.parametrize("moment", ["create", "created"])
+async def test_another_command_s_batch_of_the_same_size_is_not_taken_for_ours(
+    tmp_path: Path, moment: str
+) -> None:
+    """Anthropic's API tells batches apart by their results alone; here the newest one is another's."""
     service, lost = desk("anthropic"), []
 
     def lose(event: str) -> Answer | None:
-        if event == "create" and len(service.batches) == 1 and not lost:
-            lost.append(event)
-            return 0, None
-        return None
+        if event != moment or lost:
+            return None
+        lost.append(event)
+        params = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Mine?"}]}
+        rows = [{"custom_id": f"other-{n}", "params": params} for n in range(MANY - 1)]
+        service._create({"requests": rows})
+        return 0, None
 
+    service.on = lose
     async with serving(service) as url:
-        await ask(tmp_path / "other.sqlite", model(url, "anthropic"), range(10, 10 + MANY))
-        service.on = lose
         assert texts(await ask(tmp_path / "j.sqlite", model(url, "anthropic"))) == WANTED
-    assert len(service.batches) == 2
+    assert lost and len(service.batches) == 2
+    assert [of(service, n) for n in range(MANY)] == [1] * MANY
 
 
 async def test_a_damaged_journal_keeps_what_is_pending(tmp_path: Path) -> None:
