@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cai.engines.engine import IN_PROCESS, Engine, Form, Formed
+from cai.engines.server.learned import unlisted
 from cai.run.journal import Journal, digest, key
-from cai.values.errors import ItemError
+from cai.values.errors import ItemError, NoLogprobsError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest
 
 _LOG = logging.getLogger("cai.engines")
@@ -102,6 +103,16 @@ class JournaledEngine:
         values, bounded = tuple(answer["logprobs"]), tuple(answer.get("bounded", ()))
         return Choice(values, answer.get("prompt_tokens", 0), bounded)
 
+    def _require_listed(self) -> None:
+        """Raise NoLogprobsError of a server that this run knows to give none, and that is not open anyway.
+
+        So a run whose verdicts are all in the journal needs no server to find that out again.
+        """
+        if self._formed and self._engine is None:
+            why = unlisted(self._journal, self.fingerprint)
+            if why:
+                raise NoLogprobsError(f"{self.name} gives no log-probabilities ({why})", why)
+
     async def close(self) -> None:
         engine, self._engine = self._engine, None
         if engine is not None:
@@ -155,6 +166,8 @@ class JournaledEngine:
         ask: Callable[[Engine], Awaitable[dict[str, Any]]],
     ) -> tuple[dict[str, Any], bool]:
         """The model's answer, kept, and True; or the journal's to the form that shows, and False."""
+        if isinstance(request, ChoiceRequest):
+            self._require_listed()
         engine = await self._opened()
         if forms:
             await self._show(engine, forms)

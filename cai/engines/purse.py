@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from cai.config.run_config import BudgetConfig, ModelConfig, PriceConfig
 from cai.engines.prices import dollars, price_of
@@ -57,7 +58,7 @@ class Purse:
                 "it beside the model (price: {input: 0.5, output: 1.5}, US dollars per million tokens; zeros "
                 "for a server of your own), or limit budget.tokens instead"
             )
-        return Account(self, config.name, price, price_of(config, url, batch=True))
+        return Account(self, booked_as(config.name, url), price, price_of(config, url, batch=True))
 
     async def _enter(self, owed: bool) -> None:
         while not owed and (reason := self._reached()) is not None:
@@ -93,6 +94,12 @@ class Purse:
                     f"(--set budget.{name}=…) and run the same command again to go on"
                 )
         return None
+
+
+def booked_as(name: str, url: str) -> str:
+    """A model's line in what was spent: namesakes on two hosts are paid for apart."""
+    host = urlsplit(url).netloc.rpartition("@")[2]
+    return f"{name} at {host}" if host else name
 
 
 class Account:

@@ -23,6 +23,7 @@ from cai.run.folder import RunFolder
 from cai.run.journal import derive_seed
 from cai.run.runner import Results
 from cai.stages.generate import generate
+from cai.stages.judge_reading import Judging
 from cai.stages.label import Labeler
 from cai.values.errors import UsageError
 from cai.values.types import Failure, Prompt, Response, Score
@@ -90,6 +91,10 @@ class Bench:
     def labeler(self) -> Labeler:
         """The judge as a labeler of pairs, asked as ``label:`` says."""
         return Labeler(self.judge_engine(), self.templates, self.label)
+
+    def judging(self) -> Judging:
+        """How the judge's answers about one text are read: as ``label:`` says."""
+        return Judging(self.label)
 
     def need_data(self, what: str) -> str:
         """The suite's data.

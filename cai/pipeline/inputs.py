@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from cai.config.resources import shipped_folder
-from cai.config.run_config import RunConfig
+from cai.config.run_config import LabelConfig, RunConfig
 from cai.constitution.principles import Constitution
 from cai.data.promptsets import PromptSets, load_prompts
 from cai.data.tables import preference_row, prompt_columns
@@ -82,15 +82,24 @@ def _votes(asked: Asked) -> str:
     return digest(kept, _files([Path(named)] if named else []))
 
 
+def _read(config: RunConfig) -> str:
+    """How judges are read, where that is not as it is by itself."""
+    label, plain = config.label, LabelConfig()
+    names = ("read", "samples", "stop_early", "min_mass")
+    own = {name: getattr(label, name) for name in names if getattr(label, name) != getattr(plain, name)}
+    return f" {own}" if own else ""
+
+
 def _rewards(asked: Asked) -> str:
     """What the reward's terms name: a function's source and what it imports, a reward model's folder."""
     terms = [*asked.config.reward, *([asked.config.gold] if asked.config.gold else [])]
     paths = [Path(term.source.rpartition(":")[0] or term.source) for term in terms]
     folders = [content_hash(path) for path in paths if path.is_dir()]
+    judged = _read(asked.config) if any(term.source == "judge" for term in terms) else ""
     own = [path for path in paths if path.is_file()]
     known = {path.resolve() for path in own}
     more = sorted({path for term in terms for path in sources(term.source)} - known)
-    return digest(_files(own), folders, *([_files(more)] if more else []))
+    return digest(_files(own), folders, *([_files(more)] if more else [])) + judged
 
 
 def _earlier(asked: Asked) -> str:
@@ -108,7 +117,7 @@ GIVEN: Mapping[str, Given] = {
     "model": lambda asked, prompts: fingerprint(asked.config.model),
     "critic": lambda asked, prompts: fingerprint(models.critic(asked.config)),
     "labeler": lambda asked, prompts: fingerprint(models.labeler(asked.config)),
-    "judge": lambda asked, prompts: fingerprint(models.judge(asked.config)),
+    "judge": lambda asked, prompts: fingerprint(models.judge(asked.config)) + _read(asked.config),
     "constitution": lambda asked, prompts: asked.constitution.fingerprint,
     "templates": lambda asked, prompts: _templates(asked),
     "prompts": lambda asked, prompts: _texts(prompts().train),

@@ -18,19 +18,20 @@ from cai.constitution.load import Constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import PromptSets
 from cai.engines import models
-from cai.engines.backend import backend, base_url, on_a_server
+from cai.engines.backend import base_url, on_a_server
 from cai.engines.prices import CHARACTERS_PER_TOKEN, dollars, price_of
+from cai.evaluation.estimate import never_lists
 from cai.evaluation.judging.judge import judge_answer
 from cai.pipeline.order import steps_of
 from cai.rewards.direct_judge import JudgeReward
 from cai.stages.generate import generate, pair
+from cai.stages.judge_reading import Judging
 from cai.stages.label import Labeler, label
 from cai.stages.revise import Critic, revise
 from cai.values.errors import NoLogprobsError
 from cai.values.types import Choice, ChoiceRequest, Completion, CompletionRequest, Prompt, Response
 
 SAMPLE = 16  # prompts that the stages are walked over
-WITHOUT_LOGPROBS = ("anthropic",)
 DRAWING = ("ppo", "grpo", "rloo", "best-sample")
 GRADED = 3  # base, SFT model and policy answer the held-out prompts
 
@@ -110,7 +111,7 @@ async def demands(
     train, helpful, held_out = sets.train, sets.helpful, sets.held_out
     critic, labeler, judge = models.critic(config), models.labeler(config), models.judge(config)
     said = filler(config.generate.max_tokens)
-    answering = _answering(config.generate.max_tokens)
+    answering, how = _answering(config.generate.max_tokens), Judging(config.label)
 
     async def revised(prompt: Prompt, gauge: Gauge) -> None:
         await revise(Response(prompt, said), Critic(gauge, templates, config.revise), constitution, 0)
@@ -126,11 +127,11 @@ async def demands(
             await label(comparison, Labeler(gauge, templates, config.label), constitution, 0)
 
     async def graded(prompt: Prompt, gauge: Gauge) -> None:
-        await judge_answer(prompt, filler(config.evaluate.max_tokens), gauge, templates)
+        await judge_answer(prompt, filler(config.evaluate.max_tokens), gauge, templates, how)
 
     async def scored(prompt: Prompt, gauge: Gauge) -> None:
         for term in terms:
-            judge_reward = JudgeReward(gauge, templates, constitution, term.principles, 0)
+            judge_reward = JudgeReward(gauge, templates, constitution, term.principles, 0, how=how)
             await judge_reward.score([Response(prompt, said)])
 
     steps = steps_of(config)
@@ -181,9 +182,8 @@ def _answering(most: int) -> Callable[[Prompt, Gauge], Awaitable[None]]:
 
 
 def gauge_of(model: ModelConfig) -> Gauge:
-    """Of a model as it is set to be: one that thinks, here, gives no log-probabilities of its answers."""
-    thinks_here = bool(model.thinking) and not on_a_server(model)
-    return Gauge(backend(model) not in WITHOUT_LOGPROBS and not thinks_here, room_for_thought(model))
+    """Of a model as it is set to be."""
+    return Gauge(not never_lists(model), room_for_thought(model))
 
 
 def room_for_thought(model: ModelConfig) -> int:

@@ -2,15 +2,15 @@
 
 Direct RLAIF (Lee et al. 2023, arXiv 2309.00267, "Direct-RLAIF"): they ask for a rating from 1 to 10 and
 take its expectation under the labeler's probabilities. Here the question is whether the response follows
-a principle, and the reward is P(Yes), normalised over "Yes" and "No": in [0, 1], and never parsed from
-text. A response that says nothing (``stages/degenerate.py``) has the lowest reward, by rule.
+a principle, and the reward is P(Yes), normalised over "Yes" and "No": in [0, 1], and read as labels are
+(``stages/judge_reading.py``): below the floor on the options' mass there is none. A response that says
+nothing (``stages/degenerate.py``) has the lowest reward, by rule.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from cai.constitution.load import Constitution, Principle, draw_many
@@ -20,11 +20,10 @@ from cai.rewards.reward import Scored
 from cai.run.journal import digest
 from cai.run.runner import run_items
 from cai.stages.degenerate import degenerate
-from cai.stages.label_logprobs import probability
+from cai.stages.judge_reading import Judging, p_yes
 from cai.values.errors import ItemError
-from cai.values.types import ChoiceRequest, Message, Response
+from cai.values.types import Message, Response
 
-OPTIONS = ("Yes", "No")
 NOTHING_SAID = 0.0  # by rule: what says nothing follows no principle; unscored, a policy could drift into it
 _PROBE = (Message("system", "1"), Message("user", "2"), Message("assistant", "3"))
 
@@ -42,13 +41,16 @@ class JudgeReward:
     principles: int
     seed: int
     bound: int = 1024
+    how: Judging = field(default_factory=Judging)
     name: str = "judge"
 
     @property
     def fingerprint(self) -> str:
-        """The labeler, the draw of principles, and what each of them is asked as (template included)."""
+        """The labeler, how it is read, the draw of principles, and what each is asked as, in its template."""
         asked = [(p.id, p.weight, self._question(_PROBE, p)) for p in self.constitution.principles]
-        return digest("judge 2", self.engine.fingerprint, self.principles, self.seed, asked)
+        label = self.how.label
+        read = (label.read, label.samples, label.stop_early, label.min_mass)
+        return digest("judge 3", self.engine.fingerprint, self.principles, self.seed, asked, read)
 
     async def score(self, responses: Sequence[Response]) -> list[Scored]:
         """Raises EngineError when the labeler is broken."""
@@ -78,10 +80,10 @@ class JudgeReward:
     async def _follows(self, response: Response, principle: Principle) -> float:
         """P(the response follows the principle). Raises ItemError when it cannot be read."""
         question = self._question(response.prompt.answered(response.text), principle)
-        choice = await self.engine.choose(ChoiceRequest((Message("user", question),), OPTIONS))
-        if len(choice.logprobs) != len(OPTIONS) or not all(map(math.isfinite, choice.logprobs)):
-            raise ItemError("unreadable judgement", f"{principle.id}: {choice.logprobs}")
-        return probability(*choice.logprobs)
+        try:
+            return await p_yes(question, self.engine, self.how)
+        except ItemError as error:
+            raise ItemError(error.reason, f"{principle.id}: {error.detail}") from error
 
     def _question(self, conversation: tuple[Message, ...], principle: Principle) -> str:
         return self.templates.judge(conversation, self.templates.score(principle))

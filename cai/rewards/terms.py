@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cai.config.train_config import RewardTerm
@@ -14,6 +14,7 @@ from cai.rewards.combine import CombinedReward, Weighted
 from cai.rewards.direct_judge import JudgeReward
 from cai.rewards.function import FunctionReward
 from cai.rewards.reward import Reward
+from cai.stages.judge_reading import Judging
 from cai.values.errors import UsageError
 from cai.values.words import did_you_mean
 
@@ -25,7 +26,8 @@ class RewardContext:
     """What a run's rewards are made of.
 
     ``reward_model``: the run's ``checkpoints/reward``. ``labeler`` is called only when a judge is asked
-    for, because to name an engine means to hash its model's files. ``max_concurrency``: the labeler's.
+    for, because to name an engine means to hash its model's files. ``max_concurrency``: the labeler's;
+    ``how`` its answers are read.
     """
 
     reward_model: Path
@@ -34,6 +36,7 @@ class RewardContext:
     constitution: Constitution
     seed: int
     max_concurrency: int = IN_PROCESS
+    how: Judging = field(default_factory=Judging)
 
 
 def open_reward(terms: Sequence[RewardTerm], context: RewardContext) -> Reward:
@@ -112,6 +115,7 @@ def _judge(principles: int, context: RewardContext) -> Reward:
         principles,
         context.seed,
         context.max_concurrency,
+        context.how,
     )
 
 

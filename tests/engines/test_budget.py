@@ -48,7 +48,7 @@ async def test_a_run_stops_at_its_budget_and_goes_on_with_a_larger_one(tmp_path:
         assert await crowd(path, url, None) == [f"Question {i}?" for i in range(40)]
         asked = [body["messages"][-1]["content"] for body in server.bodies]
         assert sorted(asked) == sorted(f"Question {i}?" for i in range(40))  # each of them once
-    spent = spending.read(path)["m"]
+    (spent,) = spending.read(path).values()
     assert (spent.requests, spent.tokens) == (40, 40 * TOKENS)
     assert spent.unpriced == 40
 
@@ -62,5 +62,5 @@ async def test_a_server_that_counts_nothing_is_counted_by_length(tmp_path: Path)
 
     with serving(uncounted) as server:
         await crowd(path, server.url, None, 1)
-    spent = spending.read(path)["m"]
+    (spent,) = spending.read(path).values()
     assert spent.prompt_tokens > 5 and 100 <= spent.completion_tokens <= 150

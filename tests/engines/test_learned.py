@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from server_stubs import Provider, openai_reasoning, providers, serving
 
-from cai.config.run_config import ModelConfig
+from cai.config.run_config import LabelConfig, ModelConfig
 from cai.engines.backend import fingerprint
 from cai.engines.models import Models
 from cai.engines.rehearsal import Part, rehearse
@@ -21,8 +21,10 @@ from cai.engines.server.learned import FRESH, KEY, NOTHING, Learned, as_text, fr
 from cai.engines.server.parameters import Dialect
 from cai.engines.server.probe import Prefill
 from cai.run.journal import Journal
+from cai.stages.label_question import Question
+from cai.stages.label_reading import Way, read
 from cai.values.errors import EngineError, NoLogprobsError
-from cai.values.types import ChoiceRequest, CompletionRequest, Message, Sampling
+from cai.values.types import ChoiceRequest, CompletionRequest, Message, Reading, Sampling
 
 ALL = {provider.name: provider for provider in providers()}
 DROPPING = "a proxy that drops fields, vLLM behind it"
@@ -167,6 +169,26 @@ def test_what_is_old_or_another_servers_or_damaged_is_nothing() -> None:
     assert from_text(text, "another", 1000.0) == NOTHING
     for broken in ("", "[]", "{", '{"sign": "sign"}', text.replace('"dropped"', '"drop"')):
         assert from_text(broken, "sign", 1000.0) == NOTHING
+
+
+async def test_verdicts_in_the_journal_need_no_server_to_be_found_again(tmp_path: Path) -> None:
+    provider = of(REASONING)
+    config = ModelConfig(name="m", engine="openai", base_url="http://127.0.0.1:9/v1")
+    question = Question((Message("user", "Which?\n(A) quality 4\n(B) quality 3"),), ("A", "B"), ("q",))
+
+    async def labeled(url: str) -> Reading:
+        with closing(Journal(tmp_path / "j")) as journal:
+            models = Models(journal)
+            engine = models.engine(config.model_copy(update={"base_url": url}))
+            try:
+                return await read(question, engine, LabelConfig(samples=3, max_tokens=16), Way(), 0)
+            finally:
+                await models.close()
+
+    with serving(provider) as url:
+        first = await labeled(url)
+    assert first.votes is not None
+    assert await labeled("http://127.0.0.1:9/v1") == first  # nobody is there
 
 
 class TestNamesakes:

@@ -143,6 +143,16 @@ async def test_it_is_told_by_model(journal: Journal) -> None:
     assert second.endswith("its price is not known")
 
 
+async def test_namesakes_on_two_hosts_are_paid_for_apart(journal: Journal) -> None:
+    purse = Purse(BudgetConfig(), journal)
+    await ask(purse.account(CHEAP, "http://one:8000/v1"))
+    await ask(purse.account(CHEAP, "http://one:8000/v1"))
+    await ask(purse.account(CHEAP, "http://someone:secret@two:8000/v1"))
+    spent = journal.spent()
+    assert {name: one.requests for name, one in spent.items()} == {"m at one:8000": 2, "m at two:8000": 1}
+    assert [line.split()[:3] for line in told(spent)] == [["m", "at", "one:8000"], ["m", "at", "two:8000"]]
+
+
 async def test_a_damaged_journal_keeps_what_was_spent(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     journal = Journal(path)
@@ -152,5 +162,6 @@ async def test_a_damaged_journal_keeps_what_was_spent(tmp_path: Path) -> None:
         db.execute("DROP TABLE answers")
         db.execute("CREATE TABLE answers (other TEXT)")
     said: list[str] = []
-    assert Journal(path, said.append).spent()["m"].usd == pytest.approx(0.004)
+    (spent,) = Journal(path, said.append).spent().values()
+    assert spent.usd == pytest.approx(0.004)
     assert "damaged" in said[0]

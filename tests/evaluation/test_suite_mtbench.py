@@ -86,25 +86,25 @@ def rated(logprobs: list[float] | Exception, closed: bool = True) -> tuple[float
 
 
 def test_a_rating_is_the_expected_value() -> None:
-    """0.3 on 4 and 0.1 on 8 are, of 0.4 together, three quarters and one: 4·¾ + 8·¼ = 5."""
+    """0.6 on 4 and 0.2 on 8 are, of 0.8 together, three quarters and one: 4·¾ + 8·¼ = 5."""
     tiny = -1e9
-    shares = {4: math.log(0.3), 8: math.log(0.1)}
+    shares = {4: math.log(0.6), 8: math.log(0.2)}
     value, carried = rated([shares.get(n, tiny) for n in range(1, 11)])
-    assert value == pytest.approx(5.0) and carried == pytest.approx(0.4)
+    assert value == pytest.approx(5.0) and carried == pytest.approx(0.8)
     assert rated([math.log(0.1)] * 10) == pytest.approx((5.5, 1.0))
 
 
 def test_a_judge_who_was_about_to_say_something_else_is_unreadable() -> None:
-    with pytest.raises(ItemError, match=r"unreadable rating: 1 to 10 have a probability of 0\.099"):
-        rated([math.log(0.0099)] * 10)
-    assert rated([math.log(0.0101)] * 10)[0] == pytest.approx(5.5)
+    with pytest.raises(ItemError, match=r"unreadable rating: 1 to 10 have a probability of 0\.490"):
+        rated([math.log(0.049)] * 10)
+    assert rated([math.log(0.051)] * 10)[0] == pytest.approx(5.5)
     with pytest.raises(ItemError, match="unreadable rating"):
         rated([math.nan] * 10)
 
 
 def test_ten_is_no_continuation_of_one() -> None:
     """The bracket behind the number tells 1 from 10; a server's single tokens tell them apart themselves."""
-    engine = ScriptedEngine(choices=lambda request: [-3.0] * 10)
+    engine = ScriptedEngine(choices=lambda request: [-2.5] * 10)
     asyncio.run(rate(TALK, ("Yes!",), engine))
     asyncio.run(rate(TALK, (), engine, closed=False))
     first, second = (call for call in engine.calls if isinstance(call, ChoiceRequest))

@@ -64,6 +64,15 @@ def answered_at(journal: Journal, fingerprint: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def unlisted(journal: Journal, fingerprint: str) -> str:
+    """Why the model gives no log-probabilities, as this run knows; "" where it does, or nobody knows."""
+    try:
+        found = json.loads(journal.announced(fingerprint)[KEY])["unlisted"]
+    except (ValueError, TypeError, KeyError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 def as_text(learned: Learned, where: str, sign: str, when: float) -> str:
     """``where``: a ``place``; ``sign``: what the server looked like; ``when``: seconds since the epoch."""
     values = asdict(learned)

@@ -1,62 +1,45 @@
-"""Yes/no questions that the judge is asked about everybody's answers, read from log-probabilities."""
+"""Yes/no questions that the judge is asked about everybody's answers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from cai.config.run_config import LabelConfig
 from cai.constitution.templates import Templates
 from cai.data.tables import Row
 from cai.engines.engine import Engine
 from cai.evaluation.bench import Bench, of_model
-from cai.stages.label_logprobs import probability
-from cai.stages.label_question import Question
-from cai.stages.label_samples import read_samples
-from cai.values.errors import ItemError, NoLogprobsError
-from cai.values.types import ChoiceRequest, Conversation, Failure, Message, Prompt, Response, as_messages
+from cai.stages import judge_reading
+from cai.stages.judge_reading import Judging
+from cai.values.types import Conversation, Failure, Prompt, Response, as_messages
 
 T = TypeVar("T")
 R = TypeVar("R")
-OPTIONS = ("Yes", "No")
-FLOOR = 0.1  # with less probability on both options together the judge was about to say something else
-SAMPLED = LabelConfig(samples=8)  # verdicts of a judge that gives no log-probabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Who is asked, and the wording around a question (``prompts/judge.jinja``)."""
+    """Who is asked, the wording around a question (``prompts/judge.jinja``), and how the answer is read."""
 
     engine: Engine
     templates: Templates
+    how: Judging = field(default_factory=Judging)
 
 
 def judge_of(bench: Bench) -> Judge:
-    return Judge(bench.judge_engine(), bench.templates)
+    return Judge(bench.judge_engine(), bench.templates, bench.judging())
 
 
 async def p_yes(judge: Judge, conversation: Conversation, question: str) -> float:
     """P(Yes) over P(Yes) + P(No) as the answer to ``question`` about the end of ``conversation``.
 
-    Of a judge without log-probabilities verdicts are drawn instead (``stages/label_samples.py``).
+    The judge is read as labels are (``stages/judge_reading.py``).
 
     Raises:
-        ItemError: the two have less than ``FLOOR`` of the probability together, or cannot be read.
+        ItemError: the two hold too little of the probability together, or cannot be read.
     """
-    turn = Message("user", judge.templates.judge(conversation, question))
-    try:
-        yes, no = (await judge.engine.choose(ChoiceRequest((turn,), OPTIONS))).logprobs
-    except NoLogprobsError:
-        reading = await read_samples(Question((turn,), OPTIONS, (turn.content,)), judge.engine, SAMPLED, 0)
-        if reading.p is None:
-            raise ItemError("unreadable judgement", reading.unscored or "") from None
-        return reading.p
-    carried = math.exp(yes) + math.exp(no)
-    if not carried >= FLOOR:  # also where it is not a number
-        raise ItemError("unreadable judgement", f"Yes and No have a probability of {carried:.2g} together")
-    return probability(yes, no)
+    return await judge_reading.p_yes(judge.templates.judge(conversation, question), judge.engine, judge.how)
 
 
 async def grade_all(

@@ -1,22 +1,20 @@
 """Ratings from 1 to 10, read from the judge's log-probabilities of the ten numbers.
 
 A rating is the expected value Σ n P(n) / Σ P(n), as in G-Eval (Liu et al. 2023, eq. 1): it uses what the
-judge is unsure of, and nothing is parsed from text. MT-Bench (Zheng et al. 2023) takes the number that the
-judge writes instead, so ratings here are less extreme than published ones.
+judge is unsure of, and nothing is parsed from text; of a judge without log-probabilities, numbers are drawn.
+MT-Bench (Zheng et al. 2023) takes the number that the judge writes instead, so ratings here are less extreme
+than published ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cai.engines.engine import Engine
-from cai.values.errors import ItemError
-from cai.values.types import ChoiceRequest, Conversation, Message
+from cai.stages.judge_reading import Expected, Judging, Scale, expected
+from cai.values.types import Conversation, Message
 
 NUMBERS = range(1, 11)
-FLOOR = 0.1  # with less probability on all numbers together the judge was about to say something else
 TASK = (
     "How good is the assistant's last answer? Consider whether it does what the human asked, in this turn "
     "and with regard to those before it, and whether it is correct, complete, clear and to the point. Length "
@@ -27,34 +25,26 @@ PREFILL = "Rating: ("
 SPEAKERS = {"user": "Human", "assistant": "Assistant", "system": "System"}
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
-    """``value`` in [1, 10]; ``carried`` is the probability of all ten numbers together."""
-
-    value: float
-    carried: float
-
-
 async def rate(
-    conversation: Conversation, references: Sequence[str], engine: Engine, *, closed: bool = True
-) -> Rating:
-    """Rate the last answer of ``conversation``.
+    conversation: Conversation,
+    references: Sequence[str],
+    engine: Engine,
+    *,
+    closed: bool = True,
+    how: Judging | None = None,
+) -> Expected:
+    """Rate the last answer of ``conversation``: ``value`` in [1, 10].
 
     ``references``: a correct answer to each of the human's messages, "" where there is none. ``closed``: read
     the numbers with the bracket behind them, without which "1" is also the beginning of "10" where a
-    tokenizer has no token for that. A server lists single tokens alone, so there it must be False.
+    tokenizer has no token for that. A server lists single tokens alone, so there it must be False. ``how``:
+    as labels are read; without log-probabilities, the mean of sampled numbers.
 
     Raises:
         ItemError: the ten numbers have too little probability together, or cannot be read.
     """
-    end = ")" if closed else ""
-    question = Message("user", _question(conversation, references))
-    choice = await engine.choose(ChoiceRequest((question,), tuple(f"{n}{end}" for n in NUMBERS), PREFILL))
-    weights = [math.exp(logprob) for logprob in choice.logprobs]
-    carried = sum(weights)
-    if not carried >= FLOOR:
-        raise ItemError("unreadable rating", f"1 to 10 have a probability of {carried:.3f} together")
-    return Rating(sum(n * w for n, w in zip(NUMBERS, weights, strict=True)) / carried, min(1.0, carried))
+    question = (Message("user", _question(conversation, references)),)
+    return await expected(question, Scale(NUMBERS, PREFILL, ")" if closed else ""), engine, how or Judging())
 
 
 def with_references(references: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from cai.evaluation.items import read_items
 from cai.evaluation.judging import pairwise
 from cai.evaluation.judging.preferring import part_name
 from cai.evaluation.judging.principle import of_one
-from cai.evaluation.judging.rating import Rating, rate, with_references
+from cai.evaluation.judging.rating import rate, with_references
 from cai.evaluation.judging.twoturn import NEEDED, Dialogue, Question, against, converse, question_reader
+from cai.stages.judge_reading import Expected
 from cai.statistics.clusters import clustered_mean, clustered_proportion
 from cai.statistics.length_control import Duel, length_controlled, win_rate
 from cai.values.types import Failure, Score
@@ -39,7 +40,7 @@ class Rated:
     model: str
     question: Question
     turn: int
-    rating: Rating
+    rating: Expected
 
 
 async def measure(bench: Bench) -> Findings:
@@ -84,12 +85,12 @@ async def _answers(bench: Bench, questions: Sequence[Question]) -> tuple[Dialogu
 
 
 async def _ratings(bench: Bench, dialogues: Dialogues) -> tuple[list[Rated], list[Failure]]:
-    judge, closed = bench.judge_engine(), not on_a_server(bench.judge)
+    judge, closed, how = bench.judge_engine(), not on_a_server(bench.judge), bench.judging()
 
     async def work(item: tuple[str, Dialogue, int]) -> Rated:
         name, dialogue, turn = item
         references = dialogue.question.references[:turn]
-        rating = await rate(dialogue.until(turn), references, judge, closed=closed)
+        rating = await rate(dialogue.until(turn), references, judge, closed=closed, how=how)
         return Rated(name, dialogue.question, turn, rating)
 
     items = [

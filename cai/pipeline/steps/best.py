@@ -20,6 +20,7 @@ from cai.rewards.best_of_n import Candidate, demonstration, expected_best, kl_bo
 from cai.rewards.reward import Reward, Scored
 from cai.rewards.terms import RewardContext, prepare_reward
 from cai.stages.generate import generate
+from cai.stages.judge_reading import Judging
 from cai.stages.select import with_helpful
 from cai.statistics.intervals import interval
 from cai.values.errors import ItemError
@@ -47,6 +48,7 @@ def reward_of(
         constitution=run.constitution,
         seed=run.seed("reward"),
         max_concurrency=concurrency(judge),
+        how=Judging(run.config.label),
     )
     return prepare_reward(run.config.reward if terms is None else terms, context)
 

@@ -19,6 +19,7 @@ from cai.pipeline.steps.step import Run, ask_all
 from cai.run.origin import has_table
 from cai.run.runner import Results
 from cai.stages.generate import generate
+from cai.stages.judge_reading import Judging
 from cai.values.types import Failure, Prompt, Response, Score
 
 Trained = Literal["base", "sft", "policy"]
@@ -105,7 +106,8 @@ async def _grade_by_oracle(run: Run, label: str, texts: Texts) -> Graded:
 
 async def _grade_by_judge(run: Run, label: str, texts: Texts) -> Graded:
     engine = run.models.engine(models.judge(run.config))
-    work = partial(judge.judge_text, engine=engine, templates=run.templates)
+    how = Judging(run.config.label)
+    work = partial(judge.judge_text, engine=engine, templates=run.templates, how=how)
     results = await ask_all(run, label, engine, [(prompt.id, (prompt, text)) for prompt, text in texts], work)
     failures: list[Failure] = results.failures
     run.folder.record_failures({label}, failures)
