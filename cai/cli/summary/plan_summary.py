@@ -15,11 +15,12 @@ from cai.constitution.load import Principle, load_constitution
 from cai.constitution.templates import Templates
 from cai.data.promptsets import inert, load_prompts
 from cai.engines import models
-from cai.engines.backend import backend, on_a_server
+from cai.engines.backend import on_a_server
+from cai.evaluation.estimate import never_lists
 from cai.pipeline.inputs import Asked
 from cai.pipeline.launch import check
 from cai.pipeline.order import steps_of
-from cai.pipeline.plan import WITHOUT_LOGPROBS, Demand, demands, judged
+from cai.pipeline.plan import Demand, demands, judged
 from cai.pipeline.staleness import compare, differences, told
 from cai.run.folder import RunFolder
 from cai.run.pace import paces, thoughts
@@ -72,7 +73,7 @@ def _asked(demand: Demand) -> str:
 def _sampled(config: RunConfig) -> list[str]:
     """What is not known of a labeler on a server before it is asked."""
     labeler, label = models.labeler(config), config.label
-    if label.read != "auto" or not on_a_server(labeler) or backend(labeler) in WITHOUT_LOGPROBS:
+    if label.read != "auto" or not on_a_server(labeler) or never_lists(labeler):
         return []
     return [
         f"  ({labeler.name} is taken to give log-probabilities: cai doctor says; one that does not is asked "
