@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cai.config.settings import flattened
 from cai.config.yamlfile import read_yaml
 from cai.constitution.load import Constitution, load_constitution
 from cai.data import tables
 from cai.run.folder import RunFolder
-from cai.run.origin import Origins, has_table, read_origins
+from cai.run.origin import HASHED, Origins, has_table, read_origins
 from cai.run.sealed import file_hash
 from cai.values.errors import CaiError, UsageError
 from cai.values.types import Failure, Preference, Prompt, Score, Transcript
@@ -101,10 +102,12 @@ def read_material(path: Path) -> Material:
         constitution = reader.attempt(
             "constitution.yaml", lambda: load_constitution(path / "constitution.yaml"), None
         )
+    config = _mapping(reader.attempt("config.yaml", lambda: _yaml(path / "config.yaml"), {}))
+    reader.compare_inputs(config, constitution)
     material = Material(
         folder=folder,
         name=path.resolve().name,
-        config=_mapping(reader.attempt("config.yaml", lambda: _yaml(path / "config.yaml"), {})),
+        config=config,
         config_text=reader.text("config.yaml"),
         constitution=constitution,
         constitution_text=reader.text("constitution.yaml"),
@@ -153,9 +156,21 @@ class _Reader:
         self.path = path
         self.notes: list[str] = []
         origins = read_origins(RunFolder(path))
+        self.origins = origins
         self.stale_checkpoints = origins.stale_checkpoints()
         if origins.stale:
             self.notes.append(_told(origins))
+
+    def compare_inputs(self, config: dict[str, Any], constitution: Constitution | None) -> None:
+        """Note where the copies of what was asked for say something else than was asked for."""
+        said = flattened(config)
+        if constitution is not None:
+            said |= {f"{HASHED}constitution": constitution.fingerprint}
+        if edited := self.origins.contradicted(said):
+            self.notes.append(
+                "config.yaml or constitution.yaml of the folder was edited since; what is shown was not made by "
+                f"what they say now: {', '.join(edited[:6])}"
+            )
 
     def attempt(self, name: str, read: Callable[[], T], otherwise: T) -> T:
         try:

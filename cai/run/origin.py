@@ -113,6 +113,17 @@ class Origins:
                     found[f"{other} has another outcome"] = None
         return list(found)
 
+    def contradicted(self, settings: Mapping[str, str]) -> list[str]:
+        """Where ``settings`` are not those that the last command asked for, as ``reasons`` words it."""
+        return list(
+            dict.fromkeys(
+                _difference(name, value, settings[name])
+                for own in self.wanted.values()
+                for name, value in sorted(own.items())
+                if settings.get(name, value) != value
+            )
+        )
+
     def told_edited(self, step: str) -> str:
         """``data/mixture.parquet is not what mix wrote``"""
         outputs = self.made[step].outputs

@@ -182,6 +182,21 @@ def without_last_row(table: str) -> None:
     pq.write_table((found := pq.read_table(path)).slice(0, found.num_rows - 1), path)
 
 
+def test_a_report_over_edited_copies_says_so(home: Path) -> None:
+    walk()
+    assert write_report(Path("run"), [], None).notes == ()
+    for file, words, others in [
+        ("config.yaml", "beta: 0.1", "beta: 0.5"),
+        ("constitution.yaml", "kindly", "warmly"),
+    ]:
+        copy = Path("run") / file
+        text = copy.read_text()
+        copy.write_text(text.replace(words, others, 1))
+        assert copy.read_text() != text
+    (note,) = write_report(Path("run"), [], None).notes
+    assert "dpo.beta 0.1→0.5" in note and "constitution changed" in note
+
+
 def test_an_edited_table_is_said_and_what_was_made_of_it_before_is_not_current(home: Path) -> None:
     walk()
     before = metrics()
