@@ -29,6 +29,23 @@ def test_an_epoch_holds_every_row_once(grouped: bool) -> None:
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.parametrize("grouped", [True, False])
+def test_rows_beyond_a_border_are_in_no_micro_batch_with_others(grouped: bool) -> None:
+    plain, parted = (
+        Schedule(
+            LENGTHS, config(batch_size=11, micro_batch_size=4, group_by_length=grouped), 1, border=border
+        )
+        for border in (None, 40)
+    )
+
+    def kinds(schedule: Schedule) -> list[set[bool]]:
+        return [{LENGTHS[row] > 40 for row in micro} for micro in schedule.update(0)]
+
+    assert any(len(kind) == 2 for kind in kinds(plain))
+    assert all(len(kind) == 1 for kind in kinds(parted))
+    assert sorted(itertools.chain(*parted.update(0))) == list(range(11))
+
+
 def test_grouping_changes_neither_the_rows_of_an_update_nor_the_seed_dependence() -> None:
     grouped = Schedule(LENGTHS, config(), seed=1)
     plain = Schedule(LENGTHS, config(group_by_length=False), seed=1)
