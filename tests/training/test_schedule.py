@@ -35,11 +35,11 @@ def test_rows_beyond_a_border_are_in_no_micro_batch_with_others(grouped: bool) -
         Schedule(
             LENGTHS, config(batch_size=11, micro_batch_size=4, group_by_length=grouped), 1, border=border
         )
-        for border in (None, 40)
+        for border in (None, 19)
     )
 
     def kinds(schedule: Schedule) -> list[set[bool]]:
-        return [{LENGTHS[row] > 40 for row in micro} for micro in schedule.update(0)]
+        return [{LENGTHS[row] > 19 for row in micro} for micro in schedule.update(0)]
 
     assert any(len(kind) == 2 for kind in kinds(plain))
     assert all(len(kind) == 1 for kind in kinds(parted))
