@@ -31,11 +31,9 @@ def test_an_epoch_holds_every_row_once(grouped: bool) -> None:
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_rows_beyond_a_border_are_in_no_micro_batch_with_others(grouped: bool) -> None:
+    settings = config(batch_size=11, micro_batch_size=4, group_by_length=grouped)
     plain, parted = (
-        Schedule(
-            LENGTHS, config(batch_size=11, micro_batch_size=4, group_by_length=grouped), 1, border=border
-        )
-        for border in (None, 19)
+        Schedule(LENGTHS, settings, seed=1, overhead=500, border=border) for border in (None, 19)
     )
 
     def kinds(schedule: Schedule) -> list[set[bool]]:
