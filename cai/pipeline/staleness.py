@@ -19,7 +19,7 @@ from cai.pipeline.order import steps_of
 from cai.pipeline.steps.suites import forget_suites
 from cai.run.folder import LATER, ROUNDS, RunFolder
 from cai.run.journal import digest
-from cai.run.origin import HASHED, Inputs, Made, Origins, read_origins, record_made, write_origins
+from cai.run.origin import HASHED, UNKNOWN, Inputs, Made, Origins, read_origins, record_made, write_origins
 from cai.run.progress import Progress
 from cai.run.sealed import RECORD
 from cai.values.errors import CaiError, UsageError
@@ -45,7 +45,7 @@ def compare(asked: Asked, walked: Sequence[str]) -> Origins:
 
 def _unknown(step: str) -> Made:
     """An output without an origin, of an earlier cai or a damaged record: nobody knows what it is of."""
-    return Made({"origin": "unknown"}, {}, "-", LINEAGE[step].outputs)
+    return Made(UNKNOWN, {}, "-", LINEAGE[step].outputs)
 
 
 def _is_there(folder: RunFolder, step: str) -> bool:

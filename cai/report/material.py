@@ -168,8 +168,8 @@ class _Reader:
             said |= {f"{HASHED}constitution": constitution.fingerprint}
         if edited := self.origins.contradicted(said):
             self.notes.append(
-                "config.yaml or constitution.yaml of the folder was edited since; what is shown was not made by "
-                f"what they say now: {', '.join(edited[:6])}"
+                "config.yaml or constitution.yaml of the folder was edited since; what is shown was not made "
+                f"by what they say now: {', '.join(edited[:6])}"
             )
 
     def attempt(self, name: str, read: Callable[[], T], otherwise: T) -> T:

@@ -98,6 +98,9 @@ class Origins:
         found: dict[str, None] = {}
         for step in steps:
             wanted, own = self.wanted.get(step), self.made[step].own
+            if own == UNKNOWN:
+                found[f"{FILE} does not say what {step} was made from"] = None
+                continue
             if wanted is None:
                 found[f"{step} is no step of this method"] = None
                 continue
@@ -154,6 +157,7 @@ def _difference(name: str, before: str | None, after: str | None) -> str:
 
 
 FORMERLY = (".sampler",)  # ends of inputs that an earlier cai booked, and that change nothing
+UNKNOWN: Inputs = {"origin": "unknown"}  # of an output that lies there without an entry
 HASHED = "#"  # before the name of an input whose value is a hash
 
 

@@ -271,7 +271,8 @@ def test_without_a_record_a_step_drops_all_behind_it(home: Path, damage: str | N
     walk()
     record = Path("run/origins.json")
     record.unlink() if damage is None else record.write_text(damage)
-    walk("dpo.learning_rate=0.01", steps=["dpo"])
+    lines = walk("dpo.learning_rate=0.01", steps=["dpo"])
+    assert any("origins.json does not say what answer-policy was made from" in line for line in lines)
     left = {key.partition("/")[0] for key in metrics()}
     assert "dpo" in left and "label" in left
     assert not left & {"eval", "monitor", "watch"}
