@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines.backend import engine_here, fingerprint, model_path, open_engine
-from cai.engines.local.causal import load_causal
+from cai.engines.local.causal import load_causal, require_whole_files
 from cai.engines.model_kinds import require_trainable
 from cai.pipeline.launch import check
 from cai.training.reward_model import _load_model
@@ -115,6 +115,10 @@ class TestWeights:
             UsageError, match=r"lacks 3 of the weights of a LlamaForCausalLM .*mlp\.down_proj"
         ):
             load_causal(folder, torch.float32)
+        with pytest.raises(
+            UsageError, match="lacks 3 of the weights"
+        ):  # vLLM misses none
+            require_whole_files(folder, load_tokenizer(str(folder)))
         with pytest.raises(CaiError, match="lacks 3 of the weights"):
             asyncio.run(open_engine(config(folder)))
         with pytest.raises(UsageError, match="lacks 3 of the weights"):
@@ -123,10 +127,15 @@ class TestWeights:
     def test_an_output_layer_is_one_of_them_unless_it_is_the_embedding(self, folder):
         self.rewritten(folder, lambda held: {k: v for k, v in held.items() if k != "lm_head.weight"})
         edit(folder, tie_word_embeddings=False)
-        with pytest.raises(UsageError, match=r"\(lm_head\.weight\), which would be random"):
-            load_causal(folder, torch.float32)
+        for refused in (
+            lambda: load_causal(folder, torch.float32),
+            lambda: require_whole_files(folder, load_tokenizer(str(folder))),
+        ):
+            with pytest.raises(UsageError, match=r"\(lm_head\.weight\), which would be random"):
+                refused()
         edit(folder, tie_word_embeddings=True)
         load_causal(folder, torch.float32)
+        require_whole_files(folder, load_tokenizer(str(folder)))
 
     def test_nor_is_the_body_of_a_reward_model_made_of_them(self, folder):
         self.rewritten(folder, lambda held: {k: v for k, v in held.items() if "layers.1.mlp" not in k})

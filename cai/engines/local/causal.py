@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cai.chat.tokenizer_files import require_room
 from cai.values.errors import UsageError
 
 
@@ -28,6 +29,30 @@ def load_causal(folder: str | Path, dtype: Any) -> Any:
     )
     require_whole(model, loaded, folder)
     return model
+
+
+def require_whole_files(folder: Path, tokenizer: Any) -> None:
+    """What ``load_causal`` requires, by the files' headers alone: vLLM leaves out what a checkpoint lacks.
+
+    Raises:
+        UsageError: as ``load_causal``, and where ``tokenizer`` has more tokens than the model.
+    """
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    try:
+        model, loaded = loader.from_pretrained(
+            folder,
+            device_map="meta",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    except Exception:  # what transformers does not load at all, vLLM may know
+        return
+    require_whole(model, loaded, folder)
+    require_room(tokenizer, int(model.get_input_embeddings().weight.shape[0]), folder)
 
 
 def require_whole(model: Any, loaded: dict[str, Any], folder: str | Path, drawn: str = "") -> None:

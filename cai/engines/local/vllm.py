@@ -15,6 +15,7 @@ from typing import Any
 from cai.config.run_config import ModelConfig
 from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
+from cai.engines.local.causal import require_whole_files
 from cai.engines.local.vllm_loading import clean_up, load_vllm
 from cai.engines.local.vllm_settings import bars, engine_arguments, is_cpu_build
 from cai.engines.local.worker import Ticket, Worker
@@ -107,6 +108,7 @@ class VLLMWorker(Worker[Generation]):
         gpu = has_gpu() and not is_cpu_build()
         arguments = engine_arguments(self._config, self._folder, gpu)
         self.text = TextSide.load(self._folder, arguments["max_model_len"], self.thinking)
+        require_whole_files(self._folder, self.text.tokenizer)
         self._engine = load_vllm(self._folder, arguments, gpu)
         self._bars = bars(self.text.tokenizer, self._engine.model_config.get_vocab_size(), gpu)
 
