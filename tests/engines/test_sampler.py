@@ -291,3 +291,19 @@ def test_auto_draws_from_the_model_itself_where_vllm_does_not_take_it(when, fold
     (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith("transformers draws the responses, not vLLM: vLLM ")
     assert closed == ([True] if when == "sync" else [])
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+@pytest.mark.skipif(not find_spec("vllm"), reason="no vLLM")
+def test_auto_draws_from_experts_that_vllm_keeps(tmp_path, caplog):
+    folder = tiny_families.save("gpt_oss", tmp_path, width=4)
+    models = [tiny_families.build("gpt_oss", seed, width=4) for seed in (1, 2)]
+    sampler = open_sampler("auto", folder, models[0], 128, dtype="float32")
+    try:
+        for model in models:
+            sampler.sync(model)
+            assert difference(sampler.sample(PROMPTS, SEEDS, 12, 1.0), model) < 1e-4
+    finally:
+        sampler.close()
+    assert [r.getMessage() for r in caplog.records if "keeps the experts" in r.getMessage()]
