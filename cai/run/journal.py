@@ -116,7 +116,7 @@ class Journal:
             self._mend(error)
         self._take_back(torn)
         if say is not None:
-            self._rejected += int(self._do(_DAMAGED_KEYS)[0])
+            self._rejected += int(self._do(_DAMAGED_KEYS)[0]) if self._odd_keys() else 0
 
     def get(self, key: str) -> dict[str, Any] | None:
         # As bytes: SQLite keeps texts that are no UTF-8, and Python's module stops at them.
@@ -224,6 +224,17 @@ class Journal:
                 raise
             self._mend(error)
         return self._db.execute(query, values).fetchall()
+
+    def _odd_keys(self) -> bool:
+        """Whether any key holds a byte that no digest has. A third of the query's time, which tells which."""
+        try:
+            keys = self._db.execute("SELECT CAST(key AS BLOB) FROM answers")
+            while rows := keys.fetchmany(10_000):
+                if b"".join(row[0] for row in rows).translate(None, b"0123456789abcdef"):
+                    return True
+        except sqlite3.DatabaseError:  # the query itself meets it again, and has it mended
+            return True
+        return False
 
     def _insert(self, row: tuple[Any, ...], replace: bool = False) -> None:
         row = row if self._sealed else row[:-1]
