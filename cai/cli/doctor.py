@@ -13,8 +13,8 @@ import typer
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.engines import models
 from cai.engines.backend import base_url, engine_here, fingerprint, model_path, on_a_server
+from cai.engines.examination import Examination, examine
 from cai.engines.hosted.protocols import server_engine
-from cai.engines.server.examination import Examination, examine
 from cai.values.errors import CaiError
 from cai.values.words import visible
 

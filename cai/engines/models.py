@@ -98,7 +98,7 @@ class Models:
         """Raises EngineError where a server has another model under the name than this journal knows."""
         made = await open_engine(config, self._purse, self._journal)
         if on_a_server(config):
-            from cai.engines.server.learned import remember
+            from cai.engines.server.announced import remember
             from cai.engines.server.openai import OpenAIEngine
 
             if isinstance(made, OpenAIEngine):

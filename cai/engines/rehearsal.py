@@ -64,7 +64,7 @@ def _believed(model: ModelConfig, journal: Journal) -> bool:
 
 
 async def _try(part: Part, journal: Journal, purse: Purse | None) -> None:
-    from cai.engines.server.learned import remember
+    from cai.engines.server.announced import remember
     from cai.engines.server.openai import OpenAIEngine
 
     engine = await open_engine(part.model, purse)

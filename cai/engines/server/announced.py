@@ -8,16 +8,35 @@ that tells nothing is believed: then the name (and ``revision``) is the user's w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
+from cai.engines.server.learned import KEY, Learned, as_text, from_text, place
 from cai.engines.server.openai import OpenAIEngine
-from cai.run.journal import Journal
+from cai.run.journal import Journal, digest
 from cai.values.errors import EngineError
 
 # Of llama.cpp's ``meta``: what belongs to the weights, not to how they are served.
 _SIZES = ("n_params", "n_vocab", "n_embd", "n_ctx_train", "size")
 _HASHES = ("digest", "sha256", "hash", "fingerprint")
+
+
+async def remember(engine: OpenAIEngine, journal: Journal) -> None:
+    """Let ``engine`` begin with what ``journal`` knows of its server, and keep there what it learns.
+
+    Raises:
+        EngineError: the answers kept under this name are another model's.
+    """
+    now, where = await require_same_model(engine, journal), place(engine.base_url)
+    sign = digest(where, now)
+    engine.recall(from_text(journal.announced(engine.fingerprint).get(KEY, ""), sign, time.time()))
+
+    def keep(learned: Learned) -> None:
+        said = journal.announced(engine.fingerprint)
+        journal.announce(engine.fingerprint, said | {KEY: as_text(learned, where, sign, time.time())})
+
+    engine.keep = keep
 
 
 async def require_same_model(engine: OpenAIEngine, journal: Journal) -> dict[str, str]:

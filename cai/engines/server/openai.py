@@ -259,7 +259,7 @@ class OpenAIEngine:
 
     def _forget(self) -> None:
         """The server is not what it was: what an earlier process knew is no longer relied on."""
-        tell_changed(self)
+        tell_changed(self.name, self.base_url)
         if self._prefill == self._known.prefill:
             self._prefill = None
         if self._constraint == self._known.constraint:
