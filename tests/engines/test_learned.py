@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_stubs import Provider, openai_reasoning, providers, serving
+from server_stubs import Mind, Provider, openai_reasoning, providers, serving
 
 from cai.config.run_config import LabelConfig, ModelConfig
 from cai.engines.backend import fingerprint
@@ -143,6 +143,23 @@ async def test_a_server_that_lists_something_else_is_noticed(
         provider.lists = ALL["vLLM"].lists
         await process(tmp_path / "j", url, provider, 3)  # told once, and no more
     assert "learned again" not in caplog.text
+
+
+async def test_a_server_with_other_log_probabilities_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Other(Mind):
+        def next(self, question: str, begun: str | None) -> tuple[dict[str, float], str]:
+            first, text = super().next(question, begun)
+            return ({"B": 0.9, "A": 0.1}, "B)") if "first in the alphabet" in question else (first, text)
+
+    provider = of("vLLM")
+    with serving(provider) as url:
+        await process(tmp_path / "j", url, provider, 1)
+        provider.mind = Other()
+        with caplog.at_level(logging.WARNING):
+            await process(tmp_path / "j", url, provider, 2)
+    assert "learned again" in caplog.text
 
 
 async def test_another_server_is_asked_for_itself(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ async def test_a_labeler_that_never_gives_log_probabilities_is_asked_for_verdict
         found = await plan(labeler=hosted, label={"samples": 5}, evaluate={"prompts": prompts, "limit": 10})
         assert found["label"].calls == 40 * 2 * 5
         assert ("grade" in found) == (prompts is None)
-    assert found["grade"].calls == 3 * 10 * 5 * 8
+    assert found["grade"].calls == 3 * 10 * 5 * 5
 
 
 async def test_a_price_is_the_model_s_own() -> None:

@@ -57,6 +57,12 @@ class TestRating:
         assert (await rate(TALK, (), engine, how=how(read="samples", samples=2))).value == 7
         assert not any(isinstance(call, ChoiceRequest) for call in engine.calls)
 
+    async def test_the_floor_is_that_of_labels(self) -> None:
+        engine = ScriptedEngine(choices=lambda request: [math.log(0.02)] * 10)
+        with pytest.raises(ItemError, match=r"probability of 0\.200 together"):
+            await rate(TALK, (), engine, how=how())
+        assert (await rate(TALK, (), engine, how=how(min_mass=0.1))).value == pytest.approx(5.5)
+
     async def test_log_probabilities_are_missed_once(self) -> None:
         engine, same = mute(lambda request: "3)"), how(samples=1)
         for _ in range(3):
