@@ -151,3 +151,10 @@ def test_what_changes_answers_is_told_and_what_does_not_is_not() -> None:
     assert "0.9" in told("top_p", top_p=0.9)[0]
     assert "another answer" in told("seed")[0]
     assert told("stop") == []
+
+
+def test_a_fault_of_the_item_teaches_nothing_though_it_names_a_parameter() -> None:
+    sent = {"messages": [], "max_tokens": 8, "seed": 1, "stop": ["x"]}
+    message = "maximum context length is 4096 tokens: the prompt cannot be used with this stop and seed"
+    assert learned(Dialect(), sent, refusal_of(message, message)) is None
+    assert learned(Dialect(), sent, refusal_of("seed is not supported", "")) is not None
