@@ -2,7 +2,9 @@
 
 A name ``pocket:train`` (``pocket:eval``) means the pocket world's own prompts. Where no evaluation
 prompts are named, a fifth of the run's prompts (at most ``evaluate.limit``) is held out, chosen by a
-hash of the prompt's id: adding prompts never moves one from one side to the other.
+hash of the prompt's id: adding prompts never moves one from one side to the other. Prompts of one *opening*
+(their first user turn) go together with the first of them, since a conversation and its continuation are
+about the same thing; where evaluation prompts are named, what opens as one of them does is not trained on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ class PromptSets:
     """What a run reads. ``failures`` are rows that could not be used.
 
     ``duplicates`` counts rows of the run's own prompts that repeat an earlier one: they are asked once.
+    ``opened_alike`` counts those that are left out because a named evaluation prompt has their opening.
     ``notes`` say how their file was read: its encoding, its delimiter.
     """
 
@@ -33,6 +36,7 @@ class PromptSets:
     failures: list[Failure]
     duplicates: int
     notes: tuple[str, ...] = ()
+    opened_alike: int = 0
 
 
 def load_prompts(config: RunConfig) -> PromptSets:
@@ -45,19 +49,27 @@ def load_prompts(config: RunConfig) -> PromptSets:
     # Read past the limit when prompts must also be held out, so that --limit N trains on N.
     own = _read(require_prompts(config), None if named is None else config.limit, config.column)
     prompts, failures = own.prompts, own.failures
-    held_out: list[Prompt] = []
     if named is None:
-        held_out = [p for p in prompts if _held_out(p)][: config.evaluate.limit]
-        kept = {p.id for p in held_out}
-        prompts = [p for p in prompts if p.id not in kept][: config.limit]
+        held_out = _of_held_out_openings(prompts)[: config.evaluate.limit]
     else:
         held_out = _beside(own, named, config.evaluate.limit)
+    openings = {opening(p) for p in held_out}
+    apart = [p for p in prompts if opening(p) not in openings]
+    opened_alike = 0 if named is None else len(prompts) - len(apart)
+    if named is not None and prompts and not apart:
+        raise UsageError(
+            f"{config.prompts}: every prompt in it opens as one of {named} does; evaluation prompts are for "
+            "evaluation alone"
+        )
+    prompts = apart[: config.limit]
     helpful: list[Prompt] = []
     if config.sft.helpful_prompts is not None and config.sft.helpful_share > 0:
         helpful = _beside(own, config.sft.helpful_prompts, config.limit)
     if not prompts:
         raise UsageError(f"{config.prompts}: no usable prompt in it ({len(failures)} rows rejected)")
-    return PromptSets(prompts, helpful, held_out, failures, own.duplicates, tuple(own.notes))
+    return PromptSets(
+        prompts, helpful, held_out, failures, own.duplicates, tuple(own.notes), opened_alike=opened_alike
+    )
 
 
 def require_prompts(config: RunConfig) -> str:
@@ -97,6 +109,18 @@ def inert(config: RunConfig) -> list[str]:
     if share == 0 and named is not None:
         return [f"sft.helpful_prompts: {named} is not used, for sft.helpful_share is 0"]
     return []
+
+
+def opening(prompt: Prompt) -> str:
+    """The first user turn, whatever its case and spaces: what prompts of one conversation have in common."""
+    first = next((m.content for m in prompt.messages if m.role == "user"), prompt.messages[0].content)
+    return " ".join(first.casefold().split())
+
+
+def _of_held_out_openings(prompts: list[Prompt]) -> list[Prompt]:
+    """Those whose opening's first prompt is drawn."""
+    drawn: dict[str, bool] = {}
+    return [p for p in prompts if drawn.setdefault(opening(p), _held_out(p))]
 
 
 def _held_out(prompt: Prompt) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,11 @@ def train_reward(
 def is_held_out(prompt: Prompt, share: float, seed: int) -> bool:
     """Whether a prompt is one of the ``share`` whose pairs validate; all pairs of a prompt go together.
 
-    Decided by the conversation's text: the same prompt under two ids is never on both sides.
+    Decided by the text up to the first user turn: neither the same prompt under two ids nor a conversation
+    and its continuation are on both sides.
     """
-    text = json.dumps([seed, as_messages(prompt.messages)], ensure_ascii=True)
+    first = next((i for i, m in enumerate(prompt.messages) if m.role == "user"), len(prompt.messages) - 1)
+    text = json.dumps([seed, as_messages(prompt.messages[: first + 1])], ensure_ascii=True)
     draw = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     return draw < share * 2**64
 
@@ -105,7 +107,7 @@ def _load_tokenizer(model_path: str) -> Any:
     return tokenizer
 
 
-def _load_model(model_path: str, seed: int) -> Any:
+def _load_model(model_path: str, seed: int, weights: Mapping[str, Any] | None = None) -> Any:
     """The model with one output per sequence, whose head is drawn with a deviation of 1/√(d+1).
 
     Small enough that rewards start near 0 (Stiennon et al. 2020; Huang et al. 2024, §4.1).
@@ -125,8 +127,8 @@ def _load_model(model_path: str, seed: int) -> Any:
                 output_loading_info=True,
                 num_labels=1,
                 problem_type="regression",
-                dtype=torch.float32,
                 trust_remote_code=False,
+                **(weights or {"dtype": torch.float32}),
             )
         except ValueError as error:  # transformers' word for "this architecture has none"
             raise TrainingError(f"no reward model can be made of {model_path}: {error}") from error
@@ -138,8 +140,10 @@ def _load_model(model_path: str, seed: int) -> Any:
         )
     require_whole(model, loaded, model_path, drawn="score")
     draw = torch.Generator().manual_seed(seed % 2**63)
+    drawn = torch.empty(head.weight.shape).normal_(0.0, 1.0 / math.sqrt(head.in_features + 1), generator=draw)
+    head.float()
     with torch.no_grad():
-        head.weight.normal_(0.0, 1.0 / math.sqrt(head.in_features + 1), generator=draw)
+        head.weight.copy_(drawn)
         if head.bias is not None:
             head.bias.zero_()
     return model

@@ -12,10 +12,10 @@ from cai.config.run_config import EvaluateConfig, RunConfig
 from cai.config.train_config import SFTConfig
 from cai.data.chosen import chosen_rejected, spread
 from cai.data.markers import marked
-from cai.data.promptsets import check_prompts, load_prompts
+from cai.data.promptsets import check_prompts, load_prompts, opening
 from cai.data.sources import read
 from cai.data.turns import conversation, listed, spelt
-from cai.values.errors import FileError, ItemError
+from cai.values.errors import FileError, ItemError, UsageError
 from cai.values.types import Message
 
 Turns = list[tuple[str, str]]
@@ -222,6 +222,41 @@ def test_a_run_reads_the_column_that_it_is_told(tmp_path: Path) -> None:
     assert [p.messages[0].content for p in sets.train] == ["Stehle für mich"]
     assert [p.messages[0].content for p in sets.held_out] == ["x"]  # the column of prompts alone
     assert sets.notes == ("not UTF-8: read as cp1252", "the columns are divided by semicolon")
+
+
+def chat_row(*turns: str) -> str:
+    roles = ("user", "assistant")
+    messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate(turns)]
+    return json.dumps({"messages": messages})
+
+
+def test_a_conversation_and_its_continuation_are_on_one_side(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    rows = [
+        row
+        for i in range(200)
+        for row in (chat_row(f"Question {i}?"), chat_row(f"question  {i}?", "Yes.", "And then?"))
+    ]
+    path.write_text("\n".join(rows))
+    sets = load_prompts(RunConfig(prompts=str(path)))
+    train, held_out = ({opening(p) for p in side} for side in (sets.train, sets.held_out))
+    assert not train & held_out and len(train) + len(held_out) == 200
+    assert len(sets.train) == 2 * len(train) and 20 < len(held_out) < 60
+    # Who is held out among prompts of one turn does not depend on their continuations.
+    path.write_text("\n".join(rows[::2]))
+    assert {opening(p) for p in load_prompts(RunConfig(prompts=str(path))).held_out} == held_out
+
+
+def test_what_opens_as_an_evaluation_prompt_is_not_trained_on(tmp_path: Path) -> None:
+    own, held = tmp_path / "own.jsonl", tmp_path / "held.jsonl"
+    own.write_text("\n".join([chat_row("One?"), chat_row("Two?"), chat_row("Three?")]))
+    held.write_text("\n".join([chat_row("two?", "No.", "Why?"), chat_row("Four?")]))
+    config = RunConfig(prompts=str(own), evaluate=EvaluateConfig(prompts=str(held)))
+    sets = load_prompts(config)
+    assert [opening(p) for p in sets.train] == ["one?", "three?"]
+    assert len(sets.held_out) == 2 and sets.opened_alike == 1
+    with pytest.raises(UsageError, match="every prompt in it opens as one of"):
+        load_prompts(RunConfig(prompts=str(own), evaluate=EvaluateConfig(prompts=str(own))))
 
 
 def test_every_file_of_prompts_has_a_column_of_its_own(tmp_path: Path) -> None:

@@ -36,6 +36,10 @@ async def step_generate(run: Run) -> None:
 
     for note in sets.notes:
         run.progress.say(f"generate: prompts {note}")
+    if sets.opened_alike:
+        run.progress.say(
+            f"generate: {sets.opened_alike:,} prompts open as an evaluation prompt does and are left out"
+        )
     responses = await ask_all(run, "generate", engine, _by_id(sets.train), answer)
     helpful = await ask_all(run, "helpful", engine, _by_id(sets.helpful), answer)
     run.folder.write_table("responses", map(tables.response_row, responses.done))
@@ -46,7 +50,7 @@ async def step_generate(run: Run) -> None:
         *_quoted(helpful.failures, sets.helpful),
     ]
     run.folder.record_failures({"prompts", "generate", "helpful"}, failures)
-    record_counts(run, "prompts", duplicates=sets.duplicates)
+    record_counts(run, "prompts", duplicates=sets.duplicates, opened_alike=sets.opened_alike)
     record_counts(run, "generate", responses=len(responses.done), helpful=len(helpful.done))
     require(responses.done, "generate: no prompt got a response")
 

@@ -15,7 +15,13 @@ from cai.values.types import Score
 from cai.values.words import excerpt, visible
 
 _STEPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    ("prompts", (("prompts/duplicates", "repeated prompts, asked once"),)),
+    (
+        "prompts",
+        (
+            ("prompts/duplicates", "repeated prompts, asked once"),
+            ("prompts/opened_alike", "prompts that open as an evaluation prompt does, left out"),
+        ),
+    ),
     (
         "generate",
         (("generate/responses", "prompts answered"), ("generate/helpful", "helpful prompts answered")),
