@@ -2,7 +2,8 @@
 
 By log-probabilities where the model gives them and the options hold ``label.min_mass`` of the probability,
 else by ``label.samples`` verdicts, of which as many have to be readable (``label.read`` insists on either).
-What is below that is no grade. ``label.temperature`` and chains of thought are labels' own and not a judge's.
+What is below that, or below ``FLOOR``, is no grade. ``label.temperature`` and chains of thought are labels'
+own and not a judge's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from cai.values.errors import ItemError, NoLogprobsError
 from cai.values.types import ChoiceRequest, CompletionRequest, Conversation, Message, Sampling
 from cai.values.words import excerpt
 
+FLOOR = 0.1  # also where labels have none: a judge in the tail of its answer was about to say something else
 _DRESS = r"[\s\"'“”‘’`*_#>\[({]*"
 _BEGUN = re.compile(
     rf"{_DRESS}(?:(?:my|the|final|overall)\s+)*(?:(?:rating|score|answer)(?:\s+is|\s*[:=])?)?{_DRESS}"
@@ -41,7 +43,8 @@ class Judging:
 
     @property
     def config(self) -> LabelConfig:
-        return self.label.model_copy(update={"temperature": 1.0, "chain_of_thought": False})
+        own = {"temperature": 1.0, "chain_of_thought": False, "min_mass": max(self.label.min_mass, FLOOR)}
+        return self.label.model_copy(update=own)
 
 
 async def p_yes(turn: str, engine: Engine, how: Judging) -> float:
@@ -91,7 +94,7 @@ async def expected(conversation: Conversation, scale: Scale, engine: Engine, how
                 raise
             how.way.sampled = True
         else:
-            return _of_logprobs(scale.numbers, choice.logprobs, how.label.min_mass)
+            return _of_logprobs(scale.numbers, choice.logprobs, how.config.min_mass)
     return await _of_samples(conversation, scale, engine, how.config)
 
 

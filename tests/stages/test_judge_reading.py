@@ -114,6 +114,8 @@ class TestReward:
         (scored,) = await self.reward(ScriptedEngine(choices=[[-9.0, -12.0]])).score([SAID])
         assert scored.value is None and "the options hold" in scored.reason and "kind" in scored.reason
         (scored,) = await self.reward(ScriptedEngine(choices=[[-9.0, -12.0]]), min_mass=0.0).score([SAID])
+        assert scored.value is None  # labels without a floor leave judges their own
+        (scored,) = await self.reward(ScriptedEngine(choices=[[-2.0, -5.0]]), min_mass=0.0).score([SAID])
         assert scored.value is not None and scored.value > 0.9
 
     async def test_without_log_probabilities_verdicts_are_drawn(self) -> None:
