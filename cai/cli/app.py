@@ -111,6 +111,7 @@ def run(
     from cai.pipeline.staleness import default_folder
 
     folder = run or default_folder(resolved)
+    resolved = resolve(config, set, flags, folder)
     if dry_run:
         show_plan(resolved, folder)
         return

@@ -11,12 +11,19 @@ from typing import Any
 import typer
 
 
-def resolve(config: Path | None, sets: list[str] | None, flags: dict[str, Any]) -> Any:
-    """The configuration; flags that are None were not given."""
+def resolve(
+    config: Path | None, sets: list[str] | None, flags: dict[str, Any], folder: Path | None = None
+) -> Any:
+    """The configuration; flags that are None were not given.
+
+    ``folder``: of the run. One that was made before there were presets by size goes on without them.
+    """
     from cai.config import settings
+    from cai.engines.model_shape import measure
 
     given = {name: value for name, value in flags.items() if value is not None}
-    return settings.resolve(config, sets or [], given, os.environ)
+    before = folder is not None and settings.before_size_presets(folder / "config.yaml")
+    return settings.resolve(config, sets or [], given, os.environ, None if before else measure)
 
 
 def walk(

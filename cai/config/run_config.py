@@ -76,6 +76,9 @@ class ModelConfig(Section):
     batch: bool = Field(
         False, description="send a run's questions to a server in batches: within a day, at half the price"
     )
+    vllm: dict[str, Any] = Field(
+        {}, description="arguments of vLLM's engine (EngineArgs), e.g. {tensor_parallel_size: 2}"
+    )
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     patience: Annotated[float, Field(ge=0.0)] = Field(
@@ -372,6 +375,9 @@ class RunConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     rounds: RoundsConfig = RoundsConfig()
     budget: BudgetConfig = BudgetConfig()
+    memory: Literal["refuse", "warn"] = Field(
+        "refuse", description="what becomes of a run that by the memory plan does not fit into the machine"
+    )
     report_to: tuple[Literal["tensorboard"], ...] = Field(
         (), description="where figures go besides the run folder's own files: logs/ for TensorBoard"
     )

@@ -1,8 +1,8 @@
 """One configuration from six places, each value remembered with where it was written.
 
 Highest first: command-line flag, ``--set a.b=v``, ``CAI_A__B`` variables, the YAML file, the preset of
-the model, the defaults in ``run_config.py``. Values on the command line and in variables are read as in YAML:
-``4`` is a number, ``[1, 2]`` a list, ``no`` is text.
+the model (a shipped one's own, else by its size), the defaults in ``run_config.py``. Values on the command
+line and in variables are read as in YAML: ``4`` is a number, ``[1, 2]`` a list, ``no`` is text.
 
 A model may be written short, as its name, in each of them: ``critic: X`` is ``critic.name: X`` and is merged
 as such, so that none undoes the engine or the address that another one wrote.
@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from cai.config.resources import preset, shipped_constitutions
 from cai.config.run_config import ModelConfig, RunConfig
+from cai.config.size_presets import Measure, presets_by_size
 from cai.config.validation import Fault, KeyPath, explain, section_at
 from cai.config.yamlfile import parse_yaml, read_yaml, scalar
 from cai.values.errors import FileError, Problem, UsageError
@@ -108,6 +109,14 @@ class _Merged:
             here = inner
         return here
 
+    def drop_rates_of_adapters(self) -> None:
+        """A preset's learning rate is an adapter's: whoever has taken the adapter off gets the default."""
+        for section in [path for path in self.levels if path[1:] == ("learning_rate",)]:
+            here = self.reach(section[:1])
+            if self.levels[section] == PRESET and "lora" in here and here["lora"] is None:
+                del here["learning_rate"]
+                self._forget(section)
+
     def problem(self, fault: Fault) -> Problem:
         """The fault, shown where the nearest value at, below or above its path was written."""
         path = fault.path
@@ -123,8 +132,11 @@ def resolve(
     sets: Sequence[str],
     flags: Mapping[str, Any],
     environ: Mapping[str, str],
+    measure: Measure | None = None,
 ) -> RunConfig:
     """Merge and check. ``flags`` maps dotted names to values; a value of None means "not given".
+
+    ``measure`` tells a model's size, by which presets apply (``size_presets.py``); without it none do.
 
     Raises FileError listing every fault with its place (``config.yaml:3:5``, ``--set sft.lr=1``,
     ``CAI_LIMIT``), and UsageError for a ``--set`` that is not ``a.b=v``.
@@ -144,6 +156,9 @@ def resolve(
     merged = _merge(written)
     if (own := _preset_of(merged.data)) is not None:
         merged = _merge([*_of_file(PRESET, own), *written])
+    elif measure is not None and (suited := presets_by_size(merged.data.get("model"), measure)):
+        merged = _merge([*(one for path in suited for one in _of_file(PRESET, path)), *written])
+        merged.drop_rates_of_adapters()
     try:
         return RunConfig.model_validate(merged.data)
     except ValidationError as error:
@@ -151,6 +166,15 @@ def resolve(
         problems = [merged.problem(fault) for fault in faults]
         problems.sort(key=lambda problem: (problem.file, problem.line or 0, problem.column or 0))
         raise FileError(problems) from None
+
+
+def before_size_presets(recorded: Path) -> bool:
+    """Whether a run's ``config.yaml`` was written by a cai that had no presets by size."""
+    if not recorded.is_file():
+        return False
+    data = read_yaml(recorded).data
+    section = data.get("sft") if isinstance(data, dict) else None
+    return isinstance(section, dict) and "optimizer" not in section
 
 
 def config_schema() -> dict[str, Any]:

@@ -7,6 +7,15 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+#: Settings that came later, at what was done before: not among what names a training, so that none is undone.
+IMPLIED: dict[str, Any] = {"optimizer": "adamw", "lora.quantize": None}
+
+#: Steps that train, and the section of the configuration with their settings.
+SECTIONS = {
+    **{name: name for name in ("sft", "dpo", "ppo", "grpo", "rloo")},
+    **{"reward": "reward_model", "best-sft": "sft"},
+}
+
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -31,6 +40,13 @@ class LoraConfig(Section):
     alpha: Positive = 32
     dropout: Share = 0.0
     target_modules: str | list[str] = "all-linear"
+    quantize: Literal["4bit"] | None = Field(
+        None, description="keep the model below the adapter in 4 bits (QLoRA; on a GPU, extra 'bitsandbytes')"
+    )
+
+
+Optimizer = Literal["adamw", "adamw_8bit"]
+_OPTIMIZER = "adamw_8bit: moments in 8 bits, a quarter of their memory (on a GPU, extra 'bitsandbytes')"
 
 
 class OptimizerConfig(Section):
@@ -45,12 +61,24 @@ class OptimizerConfig(Section):
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
     max_length: Positive = Field(1024, description="tokens of a row; longer rows are quarantined")
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    optimizer: Optimizer = Field("adamw", description=_OPTIMIZER)
     group_by_length: bool = True
     save_steps: Positive = Field(200, description="updates between two checkpoints")
     save_minutes: Annotated[float, Field(gt=0.0)] = Field(
         10.0, description="a checkpoint is saved too when the last one is this old"
     )
     lora: LoraConfig | None = None
+
+
+def named_settings(config: OptimizerConfig | RolloutConfig, leave_out: set[str]) -> dict[str, Any]:
+    """The settings that tell one training from another, without the ``IMPLIED``."""
+    found = config.model_dump(mode="json", exclude=leave_out)
+    for path, value in IMPLIED.items():
+        section, _, name = path.rpartition(".")
+        holder = found.get(section) if section else found
+        if isinstance(holder, dict) and holder.get(name) == value:
+            del holder[name]
+    return found
 
 
 class SFTConfig(OptimizerConfig):
@@ -129,6 +157,7 @@ class RolloutConfig(Section):
         description="guard: stop when responses get longer, or shorter, than at the start by this factor",
     )
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    optimizer: Optimizer = Field("adamw", description=_OPTIMIZER)
     save_steps: Positive = Field(10, description="steps between two checkpoints")
     save_minutes: Annotated[float, Field(gt=0.0)] = Field(
         10.0, description="a checkpoint is saved too when the last one is this old"

@@ -13,6 +13,7 @@ from typing import Literal
 
 from cai.config.run_config import ModelConfig
 from cai.engines.engine import IN_BATCHES, IN_PROCESS, ON_A_SERVER, Engine
+from cai.engines.local.vllm_arguments import identity
 from cai.engines.local.vllm_settings import different
 from cai.engines.model_files import (
     SETTINGS,
@@ -115,6 +116,8 @@ def fingerprint(config: ModelConfig) -> str:
         dtype = resolve_dtype(config.dtype, folder, has_gpu())
         parts = [kind, content_hash(folder), dtype, str(context_length(folder, config.max_model_len))]
         parts += [f"thinking {json.dumps(config.thinking)}"] if config.thinking else []
+        own = identity(config.vllm) if kind == "vllm" else {}
+        parts += [f"vllm {json.dumps(own, sort_keys=True)}"] if own else []
     return _hash(parts)
 
 

@@ -144,7 +144,7 @@ def resolve_dtype(wanted: str, folder: Path, gpu: bool) -> DtypeName:
         config = model_config(folder)
         own = config.get("dtype") or config.get("torch_dtype")
         return own if own in ("float32", "bfloat16", "float16") else "bfloat16"
-    return "bfloat16" if parameter_count(folder) >= SMALL and _cpu_has_bfloat16() else "float32"
+    return "bfloat16" if parameter_count(folder) >= SMALL and cpu_has_bfloat16() else "float32"
 
 
 def has_gpu() -> bool:
@@ -160,7 +160,7 @@ def has_gpu() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _cpu_has_bfloat16() -> bool:
+def cpu_has_bfloat16() -> bool:
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

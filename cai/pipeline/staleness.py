@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from cai.config.run_config import RunConfig
 from cai.config.settings import flattened, resolve
 from cai.config.yamlfile import read_yaml
+from cai.engines.model_shape import measure
 from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.lineage import IMPLIED, LINEAGE, POLICY, behind, experiment, learners
 from cai.pipeline.order import steps_of
@@ -221,7 +222,7 @@ def default_folder(config: RunConfig) -> Path:
     model = Path(config.model.name).name or "model"
     name = f"{title}-{model}-{config.method}-{config.seed}"
     plain = {"constitution", "model.name", "method", "seed"}
-    usual = experiment(resolve(None, [], {"model.name": config.model.name}, {}))
+    usual = experiment(resolve(None, [], {"model.name": config.model.name}, {}, measure))
     other = {k: v for k, v in experiment(config).items() if k not in plain and usual.get(k) != v}
     if len(constitution.parts) > 1:
         other["constitution"] = str(constitution)

@@ -24,7 +24,7 @@ from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from cai.config.train_config import OptimizerConfig
+from cai.config.train_config import OptimizerConfig, named_settings
 from cai.run.sealed import RECORD, damage, file_hash, read_record, require_whole, seal, sync
 from cai.training.examples import Example
 from cai.training.result import Say, Spent, TrainResult, checked_history, to_stderr
@@ -48,7 +48,7 @@ def training_key(
     method: str, model: str, items: Sequence[Example | Ranked], config: OptimizerConfig, seed: int
 ) -> str:
     """The hash of everything that determines the trained weights."""
-    settings = config.model_dump(mode="json", exclude=_OTHER_SETTINGS)
+    settings = named_settings(config, _OTHER_SETTINGS)
     parts = [
         _VERSIONS.get(method, _VERSION),
         method,

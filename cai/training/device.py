@@ -8,9 +8,7 @@ from typing import Any
 import torch
 
 from cai.config.train_config import OptimizerConfig, RolloutConfig
-
-_LARGE = 1_000_000_000
-_ATTENTION_BYTES = 1 << 30
+from cai.engines.model_shape import LARGE, WRITTEN_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def settings(config: OptimizerConfig | RolloutConfig, parameters: int, where: st
         dtype = torch.bfloat16
     else:
         dtype = torch.float32
-    return Device(where, dtype, where == "cuda" and parameters >= _LARGE)
+    return Device(where, dtype, where == "cuda" and parameters >= LARGE)
 
 
 def use_fast_attention(model: Any, device: Device, sequences: int, tokens: int) -> None:
@@ -69,7 +67,7 @@ def use_fast_attention(model: Any, device: Device, sequences: int, tokens: int) 
     heads = getattr(shape, "num_attention_heads", 0)  # a state-space model has none
     kept = 8 * sequences * tokens**2 * heads * shape.num_hidden_layers  # bytes
     fused = getattr(model.config, "_attn_implementation", None) == "sdpa"
-    if device.kind == "cpu" and device.dtype == torch.bfloat16 and fused and 0 < kept <= _ATTENTION_BYTES:
+    if device.kind == "cpu" and device.dtype == torch.bfloat16 and fused and 0 < kept <= WRITTEN_OUT:
         model.set_attn_implementation("eager")
 
 

@@ -15,6 +15,11 @@ import torch
 from torch import Tensor
 
 
+def launched() -> int:
+    """How many processes a launcher has announced in the environment."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @dataclass(frozen=True, slots=True)
 class Processes:
     """This process among ``count``, the first of which (``rank`` 0) writes files."""
@@ -26,7 +31,7 @@ class Processes:
     @classmethod
     def here(cls) -> Processes:
         """Join the group that a launcher has announced in the environment, if any."""
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        if launched() < 2:
             return cls()
         from accelerate import PartialState
 

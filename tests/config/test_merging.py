@@ -35,6 +35,8 @@ WORDS = (
     "average",
     "rows",
     "separate",
+    "adamw",
+    "refuse",
     "last",
 )
 LISTS: tuple[Any, ...] = (

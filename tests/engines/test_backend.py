@@ -259,7 +259,7 @@ class TestCheckpoint:
         assert model_files.resolve_dtype("float16", tiny_model, gpu=False) == "float16"
         assert model_files.resolve_dtype("auto", tiny_model, gpu=True) == "float32"  # the checkpoint's own
         monkeypatch.setattr(model_files, "SMALL", 10)
-        monkeypatch.setattr(model_files, "_cpu_has_bfloat16", lambda: True)
+        monkeypatch.setattr(model_files, "cpu_has_bfloat16", lambda: True)
         assert model_files.resolve_dtype("auto", tiny_model, gpu=False) == "bfloat16"
 
 

@@ -265,7 +265,7 @@ class Unable:
 
     dtype = "float32"
 
-    def __init__(self, folder, dtype, max_model_len):
+    def __init__(self, folder, dtype, max_model_len, vllm):
         if self.when == "load":
             raise EngineError("vLLM cannot load it: ValueError: no kernel")
 

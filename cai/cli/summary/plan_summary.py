@@ -18,7 +18,9 @@ from cai.engines import models
 from cai.engines.backend import on_a_server
 from cai.evaluation.estimate import never_lists
 from cai.pipeline.inputs import Asked
-from cai.pipeline.launch import check
+from cai.pipeline.launch import check, chosen
+from cai.pipeline.memory.fitting import complaint, longest_prompt, situation, table
+from cai.pipeline.memory.memory_plan import footprints
 from cai.pipeline.order import steps_of
 from cai.pipeline.plan import Demand, demands, judged
 from cai.pipeline.staleness import compare, differences, told
@@ -42,6 +44,8 @@ def show_plan(config: RunConfig, folder: Path) -> None:
         typer.echo(f"  in it: {told(origins, RunFolder(folder))}, {word}")
     for note in inert(config):
         typer.echo(f"note: {note}")
+    for note in chosen(config):
+        typer.echo(note)
     found = asyncio.run(demands(config, constitution, templates, sets))
     suites = planned(config, constitution, templates, len(sets.held_out))
     known = [judged(found, config, suite.judge, suite.name) for suite in suites if suite.judge]
@@ -55,11 +59,22 @@ def show_plan(config: RunConfig, folder: Path) -> None:
         *_thought(found, folder),
         *_time(found, folder),
         "",
+        *_memory(config, longest_prompt(sets)),
+        "",
     ]
     for line in lines:
         typer.echo(line)
     for stage, text in _rendered(templates, sets.train[0], constitution.principles[0]).items():
         typer.echo(f"--- {stage} ---\n{visible(text)}\n")
+
+
+def _memory(config: RunConfig, longest: int) -> list[str]:
+    """The memory plan, and what does not fit: said here, refused by a run."""
+    about = situation(config, longest)
+    plan = footprints(config, steps_of(config), about)
+    fault = complaint(config, plan, about)
+    refused = "a run is refused: " if config.memory == "refuse" else "warning: "
+    return [*(table(plan, about.machine) if plan else []), *([refused + fault] if fault else [])]
 
 
 def _asked(demand: Demand) -> str:

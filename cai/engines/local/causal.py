@@ -9,8 +9,10 @@ from cai.chat.tokenizer_files import require_room
 from cai.values.errors import UsageError
 
 
-def load_causal(folder: str | Path, dtype: Any) -> Any:
+def load_causal(folder: str | Path, dtype: Any, **more: Any) -> Any:
     """The model in ``folder``, in ``dtype`` (torch's). Weights that a file lacks would be drawn at random.
+
+    ``more``: of ``from_pretrained``: where to, and in how many bits.
 
     Raises:
         UsageError: it lacks some, or has them in other shapes than its configuration says.
@@ -26,6 +28,7 @@ def load_causal(folder: str | Path, dtype: Any) -> Any:
         use_safetensors=True,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # refused here, by their names
+        **more,
     )
     require_whole(model, loaded, folder)
     return model

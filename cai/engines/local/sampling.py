@@ -1,9 +1,9 @@
 """Drawing the next token of each row from the row's own noise, whatever else is in the batch.
 
 Gumbel's trick: argmax(log p - log E) with E exponential noise is a draw from p. The noise of a row
-depends on its seed and step alone. Rounding in a model's matrix products does depend on the batch, so
-a draw whose two best tokens lie closer than that rounding is reported as ``close``: the engine then
-draws again from the row computed alone, which makes float32 results independent of the batch.
+(``sampling_noise.py``) depends on its seed and step alone. Rounding in a model's matrix products does depend
+on the batch, so a draw whose two best tokens lie closer than that rounding is reported as ``close``: the
+engine then draws again from the row computed alone, which makes float32 results independent of the batch.
 Dimensions: B rows, V vocabulary.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from cai.values.types import Sampling
@@ -20,28 +19,6 @@ from cai.values.types import Sampling
 # Far above float32 rounding in a model (about 1e-6 to 1e-5), and rare: one draw in some thousands.
 CLOSE = 1e-4
 CLOSE_MASS = 1e-5
-_CHUNK = 32_768  # noise drawn at a time, in numbers
-
-
-class Noise:
-    """Exponential noise of one row, a new (V,) line per step."""
-
-    def __init__(self, seed: int, vocabulary: int) -> None:
-        self._generator = np.random.Generator(np.random.SFC64(seed % 2**64))
-        self._vocabulary = vocabulary
-        self._lines = max(1, _CHUNK // vocabulary)
-        self._drawn = np.empty((0, vocabulary), np.float32)
-        self._next = 0
-
-    def line(self) -> np.ndarray:
-        """(V,) float32, each an independent draw of Exponential(1)."""
-        if self._next >= len(self._drawn):
-            shape = (self._lines, self._vocabulary)
-            self._drawn = self._generator.standard_exponential(shape, dtype=np.float32)
-            self._next = 0
-        line = self._drawn[self._next]
-        self._next += 1
-        return line  # type: ignore[no-any-return]
 
 
 def nameless(tokenizer: Any, vocabulary: int, device: torch.device) -> torch.Tensor | None:

@@ -20,7 +20,8 @@ from cai.engines.local import thought_first
 from cai.engines.local.answers import ChoiceJob, CompletionJob, TextSide
 from cai.engines.local.causal import load_causal
 from cai.engines.local.forward import CausalModel
-from cai.engines.local.sampling import Drawer, Noise, nameless
+from cai.engines.local.sampling import Drawer, nameless
+from cai.engines.local.sampling_noise import Noise, noise_lines, noise_of
 from cai.engines.local.worker import Ticket, Worker
 from cai.engines.model_files import cache_bytes_per_token, has_gpu, resolve_dtype
 from cai.values.errors import CaiError, EngineError
@@ -153,7 +154,8 @@ class TransformersWorker(Worker[AnyJob]):
 
     def _complete(self, batch: list[Ticket[CompletionJob]]) -> None:
         running = list(batch)
-        noise = {id(t): Noise(t.job.seed, self._vocabulary) for t in batch if t.job.sampling.temperature}
+        drawn = [t for t in batch if t.job.sampling.temperature]
+        noise = {id(t): noise_of(t.job.seed, self._vocabulary, self._model.device) for t in drawn}
         drawer = Drawer([t.job.sampling for t in batch], self._model.device, self._barred)
         logits, state = self._model.prompts([t.job.prompt for t in batch])
         logits = logits[:, -1]
@@ -183,11 +185,8 @@ class TransformersWorker(Worker[AnyJob]):
         noise: dict[int, Noise],
     ) -> torch.Tensor:
         """Next tokens (B,) from logits (B, V); a row that is close to a tie is computed alone."""
-        lines = torch.ones_like(logits, dtype=torch.float32, device="cpu")
-        for row, ticket in enumerate(running):
-            if id(ticket) in noise and not done[row]:
-                lines[row] = torch.from_numpy(noise[id(ticket)].line())
-        lines = lines.to(logits.device)
+        own = [None if over else noise.get(id(t)) for t, over in zip(running, done, strict=True)]
+        lines = noise_lines(own, logits)
         tokens, close = drawer.draw(logits, lines)
         if not self._exact:
             return tokens

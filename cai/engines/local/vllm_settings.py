@@ -101,7 +101,7 @@ def engine_arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, 
         "enable_prefix_caching": True,
     }
     if gpu:
-        return {**shared, "max_model_len": context}
+        return {**shared, "max_model_len": context, **config.vllm}
     per_token = cache_bytes_per_token(folder, dtype)
     space = _cache_bytes(per_token)
     context = min(context, space // per_token // BLOCK * BLOCK)
@@ -116,6 +116,7 @@ def engine_arguments(config: ModelConfig, folder: Path, gpu: bool) -> dict[str, 
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(context, BATCHED_TOKENS),
         "kv_cache_memory_bytes": space,
+        **config.vllm,
     }
 
 

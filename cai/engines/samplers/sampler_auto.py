@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,28 @@ class AutoSampler:
     """``sampler.Sampler`` over either. What vLLM cannot load, or not load anew, is drawn by transformers."""
 
     def __init__(
-        self, model: Any, folder: Path, max_model_len: int | None = None, *, dtype: str = "auto"
+        self,
+        model: Any,
+        folder: Path,
+        max_model_len: int | None = None,
+        *,
+        dtype: str = "auto",
+        vllm: Mapping[str, Any] | None = None,
+        early: Sampler | None = None,
+        fault: Exception | None = None,
     ) -> None:
-        """Raises EngineError where neither can draw from ``model``, whose tokenizer is in ``folder``."""
+        """Raises EngineError where neither can draw from ``model``, whose tokenizer is in ``folder``.
+
+        ``vllm``: further arguments of vLLM's. ``early``: vLLM's sampler where it has been started; ``fault``
+        says why it could not be.
+        """
         self._folder, self._longest = folder, max_model_len
         self._sampler: Sampler
+        if fault is not None:
+            self._fall(model, fault)
+            return
         try:
-            self._sampler = VLLMSampler(folder, dtype, max_model_len)
+            self._sampler = early or VLLMSampler(folder, dtype, max_model_len, vllm)
         except (EngineError, ImportError) as error:
             self._fall(model, error)
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from cai.engines.local.answers import TextSide
 from cai.engines.local.forward import CausalModel
-from cai.engines.local.sampling import Drawer, Noise, nameless
+from cai.engines.local.sampling import Drawer, nameless
+from cai.engines.local.sampling_noise import Noise, noise_lines, noise_of
 from cai.engines.model_files import cache_bytes_per_token
 from cai.engines.samplers.sampler import POLICY_ADAPTER, Draw, check_room
 from cai.values.errors import EngineError
@@ -80,13 +81,13 @@ class TransformersSampler:
             raise EngineError("the sampler is closed")
         check_room(prompts, self._context)
         vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
-        rows = [
-            Row(place, list(prompt), min(max_tokens, self._context - len(prompt)), Noise(seed, vocabulary))
-            for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
-        ]
         sampling = Sampling(temperature, max_tokens=max_tokens)
         with drawing(self._model), torch.no_grad():
             model = CausalModel(self._model)
+            rows = []
+            for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+                noise = noise_of(seed, vocabulary, model.device)
+                rows.append(Row(place, list(prompt), min(max_tokens, self._context - len(prompt)), noise))
             barred = nameless(self._tokenizer, vocabulary, model.device)
             for batch in _batches(rows, model, self._folder):
                 _Batch(model, batch, sampling, self._end_ids, barred).run()
@@ -130,11 +131,7 @@ class _Batch:
 
     def _advance(self, logits: Tensor) -> Tensor:
         """Append the next token to every row that is not done, from logits (B, V). → the tokens (B,)."""
-        noise = torch.ones_like(logits, dtype=torch.float32, device="cpu")
-        for i, row in enumerate(self._rows):
-            if not row.done:
-                noise[i] = torch.from_numpy(row.noise.line())
-        noise = noise.to(logits.device)
+        noise = noise_lines([None if row.done else row.noise for row in self._rows], logits)
         tokens, close = self._drawer.draw(logits, noise)
         for i in close.nonzero().flatten().tolist() if self._exact else ():
             row = self._rows[i]

@@ -4,15 +4,15 @@ On a CPU TRL's own way of handing weights over fails, and ``reload_weights`` wit
 works: it replaces the weights in place, layer by layer. What vLLM multiplies from packed copies and does not
 pack again after a reload is packed here (see ``_pack``). Keys and values that the old weights left in the
 prefix cache are dropped with them.
-Left out: several GPUs; sleep mode: on a GPU the cache is made no larger than ``CACHE_TOKENS`` instead, so
-that model and optimizer fit beside it (not run on a GPU so far).
+Left out: several GPUs; sleep mode: on a GPU the cache is made no larger than ``CACHE_TOKENS`` or what the
+memory plan leaves, so that model and optimizer fit beside it (not run on a GPU so far).
 """
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -33,14 +33,20 @@ _STRIDE = 61  # of the numbers of a layer of experts that are looked at
 class VLLMSampler:
     """``sampler.Sampler`` over one vLLM engine, which starts with the weights in ``folder``."""
 
-    def __init__(self, folder: Path, dtype: str = "auto", max_model_len: int | None = None) -> None:
-        """Load the checkpoint.
+    def __init__(
+        self,
+        folder: Path,
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        vllm: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the checkpoint. ``vllm``: further arguments of vLLM's.
 
         Raises:
             EngineError: it cannot be loaded.
         """
         self._gpu = gpu = has_gpu() and not is_cpu_build()
-        arguments = _arguments(folder, dtype, max_model_len, gpu)
+        arguments = _arguments(folder, dtype, max_model_len, gpu, vllm or {})
         text = TextSide.load(folder, arguments["max_model_len"])
         self._end_ids = sorted(text.end_ids)
         self._context = text.context
@@ -134,11 +140,17 @@ class VLLMSampler:
         )
 
 
-def _arguments(folder: Path, dtype: str, max_model_len: int | None, gpu: bool) -> dict[str, Any]:
-    config = ModelConfig.model_validate({"name": str(folder), "dtype": dtype, "max_model_len": max_model_len})
+def _arguments(
+    folder: Path, dtype: str, max_model_len: int | None, gpu: bool, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    config = ModelConfig.model_validate(
+        {"name": str(folder), "dtype": dtype, "max_model_len": max_model_len, "vllm": dict(own)}
+    )
     arguments = engine_arguments(config, folder, gpu)
     per_token = cache_bytes_per_token(folder, arguments["dtype"])
-    if gpu:
+    if own.keys() & {"kv_cache_memory_bytes", "gpu_memory_utilization" if gpu else "num_gpu_blocks_override"}:
+        pass  # their bytes are said
+    elif gpu:
         arguments["kv_cache_memory_bytes"] = CACHE_TOKENS * per_token
     elif "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         # As many rows as can run at once, each in whole blocks; one more row for what vLLM keeps back.

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from cai.config.train_config import GroupConfig
 from cai.engines import models
+from cai.engines.local.vllm_arguments import for_a_sampler
+from cai.pipeline.memory.fitting import longest, situation
+from cai.pipeline.memory.memory_plan import sampler_share
 from cai.pipeline.steps.best import reward_of
 from cai.pipeline.steps.step import Run, prompts_of
 from cai.pipeline.steps.train import Progress, train_on
@@ -35,6 +38,7 @@ async def step_ppo(run: Run) -> None:
         seed=run.seed("ppo"),
         reward=reward.fingerprint,
         critic=_critic(run),
+        vllm=_sampler(run, "ppo"),
     )
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
@@ -64,12 +68,19 @@ async def _group(run: Run, method: Literal["grpo", "rloo"], config: GroupConfig)
         out=run.folder.checkpoint("policy"),
         seed=run.seed(method),
         reward=reward.fingerprint,
+        vllm=_sampler(run, method),
     )
 
     def training(progress: Progress, should_stop: Callable[[], bool]) -> TrainResult:
         return train_group(job, progress=progress, should_stop=should_stop, say=run.progress.warn)
 
     await train_on(run, method, training, "policy")
+
+
+def _sampler(run: Run, method: str) -> dict[str, Any]:
+    """Arguments of the sampler's vLLM: its share of a GPU by the memory plan, and what the user says."""
+    about = situation(run.config, longest([prompt.messages for prompt in prompts_of(run)]))
+    return sampler_share(run.config, method, about) | for_a_sampler(run.config.model.vllm)
 
 
 def _reward(run: Run) -> Reward:

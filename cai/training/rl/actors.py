@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from cai.config.train_config import PPOConfig
 from cai.training.device import Device, settings, use_fast_attention
 from cai.training.noise import without_noise
-from cai.training.updates import loop
+from cai.training.updates import loop, low_bits
 from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Batch
 from cai.training.updates.loop import load_language_model, loading
 from cai.training.updates.losses import token_logprobs
+from cai.training.updates.low_bits import quantized, weights_of
 
 CRITIC = "critic"
 Loss = Callable[[Tensor], Tensor]
@@ -86,9 +87,12 @@ class Actors(nn.Module):
             torch.autograd.backward(policy(self._policy(batch, temperature)[0]))
         torch.autograd.backward(critic(self._separate_values(batch)))
 
-    def merged(self) -> Any:
-        """The policy as a plain model to be saved. The last thing to be done with LoRA."""
-        return self.policy.merge_and_unload(adapter_names=["default"]) if self.lora else self.policy
+    def merged(self, plain: Callable[[], Any]) -> Any:
+        """The policy as a plain model to be saved. The last thing to be done with LoRA.
+
+        ``plain`` loads the policy's own start anew, for one that is in memory in 4 bits.
+        """
+        return low_bits.merged(self.policy, plain) if self.lora else self.policy
 
     def _policy(self, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
         with self._use("default"):
@@ -158,7 +162,7 @@ def load_actors(
     """
 
     def load() -> Any:
-        return load_language_model(policy_path)
+        return load_language_model(policy_path, weights_of(config, settings(config, 0).dtype))
 
     def quick(model: Any) -> Any:
         longest = config.max_prompt_tokens + config.max_tokens
@@ -190,13 +194,15 @@ def _with_adapters(policy: Any, adapter: Any, config: PPOConfig, device: Device,
 
     shared = config.critic == "shared"
     head = _fresh_head(policy, seed)
-    if device.kind == "cuda":
-        policy = policy.to(device.dtype)
     torch.manual_seed(seed % 2**63)
     model: Any = get_peft_model(policy, adapter)
     if not shared:
         model.add_adapter(CRITIC, adapter)
-    return Actors(model, None, None, head, device, shared=shared).to(device.kind)
+    made = Actors(model, None, None, head, device, shared=shared)
+    if quantized(config):  # on its device already, where everything else goes, too
+        head.to(device.kind)
+        return made
+    return made.to(device.kind)
 
 
 def _reward_critic(path: str) -> tuple[Any, nn.Linear]:

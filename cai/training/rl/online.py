@@ -14,21 +14,24 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from cai.chat.saved import announce
 from cai.config.train_config import GroupConfig
-from cai.engines.samplers.opening import open_sampler
+from cai.engines.samplers.opening import open_early, open_sampler
 from cai.training import quiet
 from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
 from cai.training.noise import without_noise
+from cai.training.processes import launched
 from cai.training.result import Progress, Say, TrainingStopped, TrainResult, Watch, to_stderr
 from cai.training.rl import rollouts as rolled
 from cai.training.rl.rollouts import HALF_WRITTEN, Score, Task
+from cai.training.updates.low_bits import drawn_by, merged, weights_of
 from cai.values.errors import TrainingError
 from cai.values.types import Prompt
 
@@ -47,6 +50,7 @@ class GroupJob:
     """What a training is made from.
 
     ``reward`` names the reward and everything that shapes its scores: another reward is another training.
+    ``vllm``: arguments of the sampler's engine, which say where it is and no other policy.
     """
 
     method: Literal["grpo", "rloo"]
@@ -57,6 +61,7 @@ class GroupJob:
     out: Path
     seed: int
     reward: str = ""
+    vllm: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_group(
@@ -97,13 +102,19 @@ def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
     announce(tokenizer, job.policy, watch.say)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
     longest = max(len(task.ids) for task in tasks) + job.config.max_tokens
-    with stop_requests(watch.should_stop) as stop:
+    folder, kind = Path(job.policy), drawn_by(job.config)
+    with (
+        stop_requests(watch.should_stop) as stop,
+        closing(open_early(kind, folder, longest, launched(), vllm=job.vllm)) as early,
+    ):
         trainer = _trainer(job, workspace, tasks, Watch(watch.progress, stop, watch.say))
         run, config, processes = trainer.run, job.config, trainer.accelerator.num_processes
         if config.lora is not None:
             first = trainer.accelerator.is_main_process
             prove(trainer.model, tokenizer, job.policy, workspace, watch.say, write=first)
-        run.sampler = open_sampler(config.sampler, Path(job.policy), trainer.model, longest, processes)
+        run.sampler = open_sampler(
+            kind, folder, trainer.model, longest, processes, vllm=job.vllm, early=early
+        )
         try:
             _steps(job, trainer)
         finally:
@@ -134,14 +145,12 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     from cai.training.updates.loop import adapter, load_language_model, load_tokenizer
 
     config = job.config
-    model = load_language_model(job.policy)
+    model = load_language_model(job.policy, weights_of(config, settings(config, 0).dtype))
     without_noise(model)
     peft_config = adapter(config.lora, task_type="CAUSAL_LM", lora_dropout=0.0)
     require_adaptable(model, peft_config, job.policy)
     announce_border(model.config, [len(task.ids) for task in tasks], watch.say, config.max_tokens)
     device = settings(config, sum(weight.numel() for weight in model.parameters()))
-    if config.lora is not None and device.kind == "cuda":
-        model = model.to(device.dtype)
     tokenizer, first = load_tokenizer(job.policy), os.environ.get("RANK", "0") == "0"
     prove(model, tokenizer, job.policy, workspace, watch.say, write=first)
     longest = max(len(task.ids) for task in tasks) + config.max_tokens
@@ -163,7 +172,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
 def _arguments(job: GroupJob, device: Any) -> dict[str, Any]:
     """Arguments of TRL's settings classes."""
     config, grpo = job.config, job.method == "grpo"
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = launched()
     rows, left = divmod(config.prompts * config.group_size, processes)
     if left:
         raise TrainingError(
@@ -197,6 +206,7 @@ def _arguments(job: GroupJob, device: Any) -> dict[str, Any]:
         "logging_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
+        **({"optim": "adamw_8bit"} if config.optimizer == "adamw_8bit" else {}),
     }
 
 
@@ -231,7 +241,7 @@ def _steps(job: GroupJob, trainer: Any) -> None:
 def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -> None:
     """Write weights, adapter, tokenizer and the rollouts of every step into the finished folder."""
     from cai.training.saving import save
-    from cai.training.updates.loop import stored_dtype
+    from cai.training.updates.loop import load_language_model, stored_dtype
 
     run, processes = trainer.run, trainer.accelerator
     processes.wait_for_everyone()  # until everybody has written the last rollouts
@@ -240,7 +250,7 @@ def _publish(job: GroupJob, trainer: Any, tokenizer: Any, result: TrainResult) -
         model = processes.unwrap_model(trainer.model)
         if hasattr(model, "merge_and_unload"):
             save(model, tokenizer, folder)
-            model = model.merge_and_unload()
+            model = merged(model, lambda: load_language_model(job.policy))
         save(model.to(stored_dtype(job.policy)), tokenizer, folder)
         shutil.copytree(run.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         run.workspace.publish(folder, result.to_json())

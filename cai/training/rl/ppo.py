@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ import torch
 
 from cai.chat.saved import announce
 from cai.config.train_config import PPOConfig, RolloutConfig
-from cai.engines.samplers.opening import open_sampler
+from cai.engines.samplers.opening import open_early, open_sampler
 from cai.engines.samplers.sampler import Sampler
 from cai.training import quiet
 from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
-from cai.training.processes import Processes
+from cai.training.processes import Processes, launched
 from cai.training.result import (
     GUARD,
     NOTHING,
@@ -49,7 +50,8 @@ from cai.training.rl.rollouts import HALF_WRITTEN, Rollout, Score, Task
 from cai.training.save_clock import SaveClock
 from cai.training.saving import prove, save
 from cai.training.updates.borders import announce_border
-from cai.training.updates.loop import load_tokenizer, stored_dtype
+from cai.training.updates.loop import load_language_model, load_tokenizer, stored_dtype
+from cai.training.updates.low_bits import adam, drawn_by
 from cai.values.errors import TrainingError
 from cai.values.types import Failure, Prompt
 
@@ -59,6 +61,7 @@ class PPOJob:
     """What a training is made from. ``critic``: a reward model to start the critic from, or None.
 
     ``reward`` names the reward and everything that shapes its scores: another reward is another training.
+    ``vllm``: arguments of the sampler's engine, which say where it is and no other policy.
     """
 
     policy: str
@@ -69,6 +72,7 @@ class PPOJob:
     seed: int
     reward: str = ""
     critic: str | None = None
+    vllm: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_ppo(
@@ -115,25 +119,26 @@ def _train(job: PPOJob, workspace: Workspace, watch: Watch) -> TrainResult:
     tokenizer = load_tokenizer(job.policy)
     announce(tokenizer, job.policy, watch.say)
     tasks, failures = rolled.encode_tasks(tokenizer, job.prompts, job.config.max_prompt_tokens)
-    learner = _learner(job, tokenizer, max(len(task.ids) for task in tasks), workspace, watch.say)
-    if job.config.prompts % learner.processes.count:
-        raise TrainingError(
-            f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
-            "share equally; choose a multiple."
-        )
     lengths = [len(task.ids) for task in tasks]
-    announce_border(learner.actors.policy.config, lengths, watch.say, job.config.max_tokens)
     longest = max(lengths) + job.config.max_tokens
-    with stop_requests(watch.should_stop) as stop:
-        sampler = open_sampler(
-            job.config.sampler, Path(job.policy), learner.actors.policy, longest, learner.processes.count
-        )
-        session = Session(job, workspace, learner, tokenizer, tasks, sampler)
-        try:
-            spent = _steps(session, watch, stop)
-        finally:
-            sampler.close()
-        return _finish(session, failures, spent)
+    folder, kind = Path(job.policy), drawn_by(job.config)
+    with closing(open_early(kind, folder, longest, launched(), vllm=job.vllm)) as early:
+        learner = _learner(job, tokenizer, max(lengths), workspace, watch.say)
+        if job.config.prompts % learner.processes.count:
+            raise TrainingError(
+                f"prompts is {job.config.prompts} per step, which {learner.processes.count} processes can't "
+                "share equally; choose a multiple."
+            )
+        policy, count = learner.actors.policy, learner.processes.count
+        announce_border(policy.config, lengths, watch.say, job.config.max_tokens)
+        with stop_requests(watch.should_stop) as stop:
+            sampler = open_sampler(kind, folder, policy, longest, count, vllm=job.vllm, early=early)
+            session = Session(job, workspace, learner, tokenizer, tasks, sampler)
+            try:
+                spent = _steps(session, watch, stop)
+            finally:
+                sampler.close()
+            return _finish(session, failures, spent)
 
 
 def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int, workspace: Workspace, say: Say) -> Learner:
@@ -146,14 +151,9 @@ def _learner(job: PPOJob, tokenizer: Any, longest_prompt: int, workspace: Worksp
         prove(policy, tokenizer, job.policy, workspace, say, write=processes.first)
 
     actors = load_actors(job.policy, job.critic, shaped, job.seed, ready)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": actors.policy_parameters},  # the learner sets each step's rates
-            {"params": actors.critic_parameters},
-        ],
-        eps=1e-5,
-        weight_decay=0.0,
-    )
+    # The learner sets each step's rates.
+    groups = [{"params": actors.policy_parameters}, {"params": actors.critic_parameters}]
+    optimizer = adam(config, groups, eps=1e-5)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     controller = KLController(config.kl_coef, config.kl_target, config.kl_horizon)
     return Learner(actors, optimizer, config, int(pad), job.seed, processes, controller)
@@ -257,7 +257,8 @@ def _finish(s: Session, failures: Sequence[Failure], spent: Spent) -> TrainResul
     s.learner.processes.wait()  # until everybody has written the last rollouts
     if s.learner.processes.first:
         folder = s.workspace.fresh("final")
-        save(s.learner.actors.merged().to(stored_dtype(s.job.policy)), s.tokenizer, folder)
+        policy = s.learner.actors.merged(lambda: load_language_model(s.job.policy))
+        save(policy.to(stored_dtype(s.job.policy)), s.tokenizer, folder)
         shutil.copytree(s.workspace.mine("rollouts"), folder / "rollouts", ignore=HALF_WRITTEN)
         s.workspace.publish(folder, result.to_json())
     s.learner.processes.wait()

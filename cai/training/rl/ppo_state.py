@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cai.config.train_config import RolloutConfig
+from cai.config.train_config import RolloutConfig, named_settings
 from cai.training.checkpoint import Workspace, model_fingerprint
 from cai.training.result import NOTHING, Spent
 from cai.values.types import Prompt
@@ -29,7 +29,7 @@ def rl_key(
     method: str, models: Sequence[str], prompts: Sequence[Prompt], config: RolloutConfig, marks: Sequence[str]
 ) -> str:
     """The hash of everything that determines the weights. ``marks``: seed, fingerprint of the reward …"""
-    settings = config.model_dump(mode="json", exclude=_OTHER_SETTINGS)
+    settings = named_settings(config, _OTHER_SETTINGS)
     parts = [method, *map(model_fingerprint, models), json.dumps(settings, sort_keys=True), *marks]
     parts += [json.dumps([p.id, *((m.role, m.content) for m in p.messages)]) for p in prompts]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -67,10 +67,16 @@ def load_state(
             with torch.no_grad():
                 parameters[i].copy_(tensor)
         else:
-            moments.setdefault(i, {})[name] = _placed(name, tensor, parameters[i])
+            moments.setdefault(i, {})[name] = _placed(name, tensor, parameters[i], optimizer)
     for i, state in moments.items():
         optimizer.state[parameters[i]] = state
 
 
-def _placed(name: str, tensor: Tensor, parameter: torch.nn.Parameter) -> Tensor:
-    return tensor if name == "step" else tensor.to(parameter.device)
+def _placed(
+    name: str, tensor: Tensor, parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer
+) -> Tensor | int:
+    """As the optimizer keeps it: torch's counts its steps in a tensor in the computer's memory, others in a
+    number."""
+    if name != "step":
+        return tensor.to(parameter.device)
+    return tensor if isinstance(optimizer, torch.optim.AdamW) else int(tensor)

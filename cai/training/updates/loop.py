@@ -7,7 +7,7 @@ which loss (``sft.py``, ``dpo.py``, ``reward_model.py``, ``trainers.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from cai.training.saving import prove, require_generation_config, save
 from cai.training.updates.adapters import require_adaptable
 from cai.training.updates.batches import Updates
 from cai.training.updates.borders import announce_pairs
+from cai.training.updates.low_bits import merged, quantized, weights_of
 from cai.training.updates.method import Method, Training
 from cai.training.updates.schedule import Schedule
 from cai.values.errors import CaiError, TrainingError, UsageError
@@ -38,8 +39,9 @@ from cai.values.errors import CaiError, TrainingError, UsageError
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The model that a training starts from. ``stored`` is the precision its files hold."""
+    """The model that a training starts from, in ``path``. ``stored`` is the precision its files hold."""
 
+    path: str
     model: Any
     tokenizer: Any
     pad: int
@@ -70,15 +72,16 @@ def load_tokenizer(model_path: str) -> Any:
     return tokenizer
 
 
-def load_language_model(model_path: str) -> Any:
-    """The causal language model, with float32 weights."""
+def load_language_model(model_path: str, weights: Mapping[str, Any] | None = None) -> Any:
+    """The causal language model, with float32 weights, or as ``low_bits.weights_of`` says of them."""
+    weights = weights or {"dtype": torch.float32}
     require_generation_config(model_path)
     if (folder := Path(model_path)).is_dir():
         require_answers(folder)
         require_trainable(folder)
     with loading("model", model_path):
-        model = load_causal(model_path, torch.float32)
-    if getattr(model, "is_quantized", False):
+        model = load_causal(model_path, **weights)
+    if getattr(model, "is_quantized", False) and "quantization_config" not in weights:
         raise TrainingError(f"{model_path} has quantized weights, and these cannot be trained. {_PLAIN}")
     return model
 
@@ -147,20 +150,19 @@ def train(training: Training, method: Method, workspace: Workspace, watch: Watch
 
 
 def _load_base(training: Training, method: Method, tokenizer: Any, longest: int) -> Base:
-    """The model on its device: float32 weights, or bfloat16 below a LoRA adapter on a GPU."""
-    stored = stored_dtype(training.model)
-    model = method.load(training.model)
+    """The model on its device: float32 weights, or bfloat16 or fewer bits below a LoRA adapter on a GPU."""
+    stored, config = stored_dtype(training.model), training.config
+    model = method.load(training.model, weights=weights_of(config, settings(config, 0).dtype))
     without_noise(model)
-    device = settings(training.config, sum(weight.numel() for weight in model.parameters()))
-    if training.config.lora is not None and device.kind == "cuda":
-        model = model.to(device.dtype)
-        if hasattr(model, "score"):
-            model.score.float()  # a reward's head is learned in full, beside the adapter
-    use_fast_attention(model, device, method.sequences * training.config.micro_batch_size, longest)
+    device = settings(config, sum(weight.numel() for weight in model.parameters()))
+    if hasattr(model, "score"):
+        model.score.float()  # a reward's head is learned in full, beside an adapter
+    use_fast_attention(model, device, method.sequences * config.micro_batch_size, longest)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     if pad is None:
         pad = 0  # masked everywhere: any id will do
-    return Base(model.to(device.kind), tokenizer, int(pad), stored, device)
+    placed = model if quantized(config) else model.to(device.kind)
+    return Base(training.model, placed, tokenizer, int(pad), stored, device)
 
 
 def adapter(lora: LoraConfig | None, **more: Any) -> Any:
@@ -200,6 +202,7 @@ def trainer_arguments(config: OptimizerConfig, base: Base, total: int, seed: int
         "logging_nan_inf_filter": False,
         "report_to": "none",
         "disable_tqdm": True,
+        **({"optim": "adamw_8bit"} if config.optimizer == "adamw_8bit" else {}),
     }
 
 
@@ -247,7 +250,7 @@ def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Me
     """Weights in the precision of the base model's files, tokenizer, and the adapter where there is one."""
     if hasattr(model, "merge_and_unload"):
         save(model, base.tokenizer, folder)
-        model = model.merge_and_unload()
+        model = merged(model, lambda: method.load(base.path))
     model.to(base.stored)
     method.finish(model, base, rows)
     save(model, base.tokenizer, folder)

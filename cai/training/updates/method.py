@@ -28,15 +28,16 @@ class Training:
 class Method:
     """One way of training.
 
-    ``tokenizer(path)`` and ``load(path)`` give the tokenizer and the model in float32, ``encode(tokenizer,
-    items, config)`` the rows, ``columns(base, rows)`` the trainer's dataset and ``batch(columns, pad)`` a
-    micro-batch of it. ``trainer`` and ``arguments`` are the trainer's class and TRL's settings class, which
-    is also given ``settings``. A row is ``sequences`` sequences. ``lora`` completes the adapter's settings.
-    ``finish(model, base, rows)`` has the last word on the model, merged and in the precision of its files.
+    ``tokenizer(path)`` and ``load(path)`` give the tokenizer and the model in float32, or with ``weights`` as
+    ``low_bits.weights_of`` says of them. ``encode(tokenizer, items, config)`` gives the rows, ``columns(base,
+    rows)`` the trainer's dataset and ``batch(columns, pad)`` a micro-batch of it. ``trainer`` and
+    ``arguments`` are the trainer's class and TRL's settings class, which is also given ``settings``. A row is
+    ``sequences`` sequences. ``lora`` completes the adapter's settings. ``finish(model, base, rows)`` has the
+    last word on the model, merged and in the precision of its files.
     """
 
     tokenizer: Callable[[str], Any]
-    load: Callable[[str], Any]
+    load: Callable[..., Any]
     encode: Callable[[Any, Sequence[Any], Any], Encoded[Any]]
     columns: Callable[[Any, Sequence[Any]], dict[str, list[Any]]]
     batch: Callable[[dict[str, list[Any]], int], Any]
