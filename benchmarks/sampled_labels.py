@@ -1,6 +1,6 @@
 """Sampled labels against exact ones: does the interval hold what log-probabilities say, and do weights help?
 
-    python -m benchmarks.sampled_labels [--pairs 300] [--seeds 3] [--verdicts 1 3 8 16] [--out runs/sampled-labels]
+    python -m benchmarks.sampled_labels [--pairs 300] [--seeds 3] [--verdicts 1 3 8 16] [--out FOLDER]
 
 The pocket labeler judges pairs of its own answers in both orders. The exact label is read from its
 log-probabilities; the same labeler, asked to speak, gives its verdicts in each order, of which the first k

@@ -191,7 +191,7 @@ class Renderer:
 
 
 _SAID = (
-    "Is <b>it's</b> \"100%\" & {{ so }}?\n\n\tYes;  two  spaces, Ünïcøde: 中. "
+    'Is <b>it\'s</b> "100%" & {{ so }}?\n\n\tYes;  two  spaces, Ünïcøde: 中. '
     + "All of it counts. " * 60
     + "End."
 )

@@ -105,6 +105,6 @@ async def test_the_first_failure_ends_what_was_asked_together_and_is_raised_as_i
     async def fails() -> None:
         raise EngineError("gone")
 
-    with pytest.raises(EngineError, match="^gone$"):
+    with pytest.raises(EngineError, match=r"^gone$"):
         await together([waits(), fails()])
     assert cancelled
