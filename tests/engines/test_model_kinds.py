@@ -115,9 +115,7 @@ class TestWeights:
             UsageError, match=r"lacks 3 of the weights of a LlamaForCausalLM .*mlp\.down_proj"
         ):
             load_causal(folder, torch.float32)
-        with pytest.raises(
-            UsageError, match="lacks 3 of the weights"
-        ):  # vLLM misses none
+        with pytest.raises(UsageError, match="lacks 3 of the weights"):  # vLLM misses none
             require_whole_files(folder, load_tokenizer(str(folder)))
         with pytest.raises(CaiError, match="lacks 3 of the weights"):
             asyncio.run(open_engine(config(folder)))
