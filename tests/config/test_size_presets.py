@@ -126,3 +126,16 @@ def test_a_folder_of_before_goes_on_without(tmp_path: Path) -> None:
     # Every setting is in it, so that the preset has no say in a step over it either.
     stored = resolve(recorded, [], {}, {}, lambda name, revision: LARGE)
     assert stored == plain()
+
+
+def test_the_command_line_knows_a_folder_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cai.cli import walk
+    from cai.engines import model_shape
+
+    monkeypatch.setattr(model_shape, "measure", lambda name, revision: LARGE)
+    flags = {"model.name": "org/m"}
+    assert walk.resolve(None, [], flags, tmp_path).sft.lora is not None
+    data = plain().model_dump(mode="json")
+    del data["sft"]["optimizer"]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data))
+    assert walk.resolve(None, [], flags, tmp_path) == plain()

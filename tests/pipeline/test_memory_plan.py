@@ -104,9 +104,9 @@ def test_a_longer_row_and_a_larger_micro_batch_need_more() -> None:
 
 def test_vllm_has_its_share_of_the_card_and_tells_a_user_s_from_its_own() -> None:
     plain = one(config("8B"), "generate", about("8B", card(80)))
-    assert plain.total == pytest.approx(0.92 * 80 * GIB + plain.runtime, rel=1e-6)
+    assert plain.total == pytest.approx(0.92 * 80 * GIB, rel=1e-6)
     half = one(config("8B", "model.vllm={gpu_memory_utilization: 0.5}"), "generate", about("8B", card(80)))
-    assert half.total == pytest.approx(0.5 * 80 * GIB + half.runtime, rel=1e-6)
+    assert half.total == pytest.approx(0.5 * 80 * GIB, rel=1e-6)
     two = config("70B", "model.vllm={tensor_parallel_size: 2}")
     assert one(two, "generate", about("70B", card(80, 2))).weights == known_shape("70B").weights
 
@@ -245,3 +245,12 @@ def test_unknown_sizes_refuse_nothing(small: Path) -> None:
     assert found == [] and complaint(settings, found, situation) is None
     with pytest.raises(CaiError):
         launch.check(settings)
+
+
+def test_a_run_s_start_says_what_the_preset_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "measure", lambda name, revision: known_shape("8B"))
+    (line,) = launch.chosen(config("8B"))
+    assert line.startswith(
+        "preset for 8.0B weights: LoRA, ten times the usual rates (sft 0.0001); context 131,072"
+    )
+    assert launch.chosen(resolve(None, [], {}, {})) == []  # the pocket model has one of its own

@@ -80,6 +80,13 @@ def _lookup(shape: ModelShape) -> int:
     return 0 if shape.tied else shape.vocabulary * shape.hidden
 
 
+def first_gradient(shape: ModelShape, one: Pass) -> int:
+    """Bytes of the output layer's gradient on its way: the first, while all activations are still there."""
+    if one.rank:
+        return 0
+    return shape.vocabulary * shape.hidden * (4 + (2 if one.half else 0))
+
+
 def logits(shape: ModelShape, one: Pass, copies: int) -> int:
     """Bytes of ``copies`` of the logits of the scored positions, and of the chunk that a loss works on."""
     values = one.rows * one.scored * shape.vocabulary

@@ -106,7 +106,8 @@ def in_vllm(
     share = arguments.get("gpu_memory_utilization", SHARE)
     reserved = int((share if isinstance(share, int | float) else SHARE) * machine.memory)
     least = max(LEAST, tokens) * per_token(shape, size) // gpus
-    return Drawing(batch // gpus, max(least, reserved - weights - batch // gpus))
+    left = reserved - weights - batch // gpus - RUNTIME["cuda"]  # which is within the share, too
+    return Drawing(batch // gpus, max(least, left))
 
 
 def sampled(shape: ModelShape, machine: Machine, size: int, tokens: int, left: int) -> Drawing:

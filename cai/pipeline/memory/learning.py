@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cai.config.train_config import OptimizerConfig, PPOConfig, RolloutConfig
 from cai.engines.machine import Machine
 from cai.engines.model_shape import LARGE, WRITTEN_OUT, ModelShape
-from cai.pipeline.memory.activations import Pass, casts, kept, logits
+from cai.pipeline.memory.activations import Pass, casts, first_gradient, kept, logits
 from cai.pipeline.memory.footprint import RUNTIME, Footprint
 
 _MOMENTS = {"adamw": 8, "adamw_8bit": 2}  # bytes per weight that learns
@@ -40,7 +40,7 @@ def supervised(
 ) -> Footprint:
     """SFT, or with ``pairs`` DPO and the reward model, which has no output layer."""
     one = micro_batch(config, shape, machine, rows, 2 if pairs else 1)
-    scores = logits(shape, one, _COPIES) if step != "reward" else 0
+    scores = logits(shape, one, _COPIES) + first_gradient(shape, one) if step != "reward" else 0
     weights, learned = _weights(config, shape, machine), _learned(config, shape)
     return Footprint(
         step,
@@ -71,7 +71,10 @@ def online(step: str, config: RolloutConfig, shape: ModelShape, machine: Machine
         weights=weights,
         gradients=4 * learned,
         optimizer=_MOMENTS[config.optimizer] * learned,
-        activations=kept(shape, one) + casts(shape, one) + logits(shape, one, copies),
+        activations=kept(shape, one)
+        + casts(shape, one)
+        + logits(shape, one, copies)
+        + first_gradient(shape, one),
         runtime=RUNTIME[machine.kind],
     )
 

@@ -79,8 +79,11 @@ async def _group(run: Run, method: Literal["grpo", "rloo"], config: GroupConfig)
 
 def _sampler(run: Run, method: str) -> dict[str, Any]:
     """Arguments of the sampler's vLLM: its share of a GPU by the memory plan, and what the user says."""
+    own = for_a_sampler(run.config.model.vllm)
+    if "gpu_memory_utilization" in own:  # vLLM then sees for itself what it has for keys and values
+        return own
     about = situation(run.config, longest([prompt.messages for prompt in prompts_of(run)]))
-    return sampler_share(run.config, method, about) | for_a_sampler(run.config.model.vllm)
+    return sampler_share(run.config, method, about) | own
 
 
 def _reward(run: Run) -> Reward:

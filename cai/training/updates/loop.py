@@ -250,7 +250,7 @@ def _write(model: Any, folder: Path, base: Base, rows: Sequence[Any], method: Me
     """Weights in the precision of the base model's files, tokenizer, and the adapter where there is one."""
     if hasattr(model, "merge_and_unload"):
         save(model, base.tokenizer, folder)
-        model = merged(model, lambda: method.load(base.path))
-    model.to(base.stored)
+        model = merged(model, lambda: method.load(base.path).to(base.stored))
+    model.to(base.device.kind, base.stored)
     method.finish(model, base, rows)
     save(model, base.tokenizer, folder)
