@@ -33,6 +33,7 @@ from cai.engines.model_shape import measure
 from cai.engines.models import Models
 from cai.engines.purse import Purse
 from cai.engines.rehearsal import Part
+from cai.human.collected import IMPORTED
 from cai.pipeline import staleness
 from cai.pipeline.inputs import Asked, wanted
 from cai.pipeline.memory.fitting import longest_prompt, require_room
@@ -102,7 +103,7 @@ def execute(  # noqa: PLR0917
                 progress.warn(note)
             for note in inert(config) if {"generate", "select"}.intersection(walked) else ():
                 progress.say(note)
-            for note in () if earlier else (*chosen(config), *_memory(config, walked)):
+            for note in () if earlier else (*chosen(config), *_memory(config, walked, folder)):
                 progress.say(note)
             asked = Asked(config, folder, constitution, earlier)
             # To measure a run is not to change what it was asked for.
@@ -130,7 +131,7 @@ def chosen(config: RunConfig) -> list[str]:
     return [line] if line else []
 
 
-def _memory(config: RunConfig, steps: Sequence[str]) -> list[str]:
+def _memory(config: RunConfig, steps: Sequence[str], folder: RunFolder) -> list[str]:
     """What there is to say of the memory that ``steps`` need.
 
     Raises:
@@ -138,7 +139,8 @@ def _memory(config: RunConfig, steps: Sequence[str]) -> list[str]:
     """
     if not PLANNED.intersection(steps):
         return []
-    return require_room(config, steps, longest_prompt(load_prompts(config)))
+    voted = folder.table(IMPORTED).exists()
+    return require_room(config, steps, longest_prompt(load_prompts(config)), voted)
 
 
 def _parts(config: RunConfig, steps: Sequence[str]) -> list[Part]:

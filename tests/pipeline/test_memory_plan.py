@@ -79,7 +79,7 @@ FITS = {
     ("14B", ""): "nyy",
     ("14B", "sft.lora.quantize=4bit"): "yyy",
     ("70B", ""): "nnn",
-    ("70B", "sft.lora.quantize=4bit"): "nyy",
+    ("70B", "sft.lora.quantize=4bit"): "nny",
 }
 
 
