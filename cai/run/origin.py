@@ -184,7 +184,12 @@ def read_origins(folder: RunFolder) -> Origins:
 
 
 def _shown(folder: RunFolder, made: Made) -> str:
-    """The outcome that the step's files show; the one that was booked where that cannot be told."""
+    """The outcome that the step's files show; the one that was booked where that cannot be told.
+
+    A checkpoint that is gone is no edit, but space saved: whoever needs it says so, or makes it again.
+    """
+    if made.outputs.checkpoint is not None and not folder.checkpoint(made.outputs.checkpoint).exists():
+        return made.outcome
     try:
         return outcome(folder, made.outputs, made.own, made.read)
     except _OtherWriter:

@@ -154,3 +154,20 @@ def test_a_table_of_an_earlier_run_counts_as_not_there(tmp_path: Path) -> None:
     write_origins(folder, chain(first="2"))
     assert not has_table(folder, "t")
     assert not has_table(folder, "another")
+
+
+def test_a_checkpoint_that_is_gone_is_no_edit(tmp_path: Path) -> None:
+    """Checkpoints are deleted to save space; what does not need them goes on."""
+    folder = RunFolder(tmp_path)
+    folder.write_table("labels", [{"p": 0.5}])
+    training = folder.checkpoint("sft") / "training.json"
+    training.parent.mkdir(parents=True)
+    training.write_text('{"key": "k"}')
+    record_made(folder, "sft", {}, (), Outputs(checkpoint="sft"))
+    record_made(folder, "label", {}, ("sft",), Outputs(tables=("labels",)))
+    training.write_text('{"key": "another"}')
+    assert set(read_origins(folder).edited) == {"sft"}
+    training.unlink()
+    assert set(read_origins(folder).edited) == {"sft"}  # a checkpoint without its record is another's
+    training.parent.rmdir()
+    assert not read_origins(folder).edited
