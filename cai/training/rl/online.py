@@ -26,8 +26,6 @@ from cai.engines.samplers.opening import open_early, open_sampler
 from cai.training import quiet
 from cai.training.checkpoint import Workspace
 from cai.training.interrupt import stop_requests
-from cai.training.noise import without_noise
-from cai.training.processes import launched
 from cai.training.result import Progress, Say, TrainingStopped, TrainResult, Watch, to_stderr
 from cai.training.rl import rollouts as rolled
 from cai.training.rl.rollouts import HALF_WRITTEN, Score, Task
@@ -95,6 +93,7 @@ def train_group(
 
 
 def _train(job: GroupJob, workspace: Workspace, watch: Watch) -> TrainResult:
+    from cai.training.processes import launched
     from cai.training.saving import prove
     from cai.training.updates.loop import load_tokenizer
 
@@ -138,6 +137,7 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
     import datasets
 
     from cai.training.device import settings, use_fast_attention
+    from cai.training.noise import without_noise
     from cai.training.rl.online_trainers import TRAINERS, Run
     from cai.training.saving import prove
     from cai.training.updates.adapters import require_adaptable
@@ -171,6 +171,8 @@ def _trainer(job: GroupJob, workspace: Workspace, tasks: Sequence[Task], watch: 
 
 def _arguments(job: GroupJob, device: Any) -> dict[str, Any]:
     """Arguments of TRL's settings classes."""
+    from cai.training.processes import launched
+
     config, grpo = job.config, job.method == "grpo"
     processes = launched()
     rows, left = divmod(config.prompts * config.group_size, processes)
