@@ -23,7 +23,7 @@ from cai.config.run_config import ModelConfig, RunConfig
 from cai.config.yamlfile import dump_yaml, read_yaml
 from cai.constitution.load import dump, is_constitution, load_constitution
 from cai.constitution.templates import Templates
-from cai.data.promptsets import check_prompts, inert, load_prompts
+from cai.data.promptsets import check_prompts, inert, load_prompts, require_prompts
 from cai.data.reading import read_rows
 from cai.engines import models
 from cai.engines.backend import engine_here, model_path, on_a_server
@@ -270,6 +270,8 @@ def _check_training(config: RunConfig) -> None:
         )
     for section in trained_sections(config):
         require_low_bits(getattr(config, section), section)
+    if not config.model.name.startswith((".", "/", "~")):
+        require_prompts(config)  # before a hub is asked for the model
     require_in_transformers(folder := model_path(config.model))
     require_trainable(folder)
     check_prompts(config)
