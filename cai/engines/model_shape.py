@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from cai.values.errors import CaiError
 LARGE = 1_000_000_000
 #: Attention is written out on a CPU in bfloat16 where its T² values take no more bytes than that.
 WRITTEN_OUT = 1 << 30
+HUB_SECONDS = 10.0  # for the hub's first answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +106,30 @@ def measure(name: str, revision: str | None = None) -> ModelShape | None:
         return None
 
 
+@cache
 def _on_the_hub(name: str, revision: str | None) -> ModelShape | None:
-    """From the cache where the model is in it, else from the headers that the hub gives."""
-    from huggingface_hub import get_safetensors_metadata, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    """From the cache where the model is in it, else from the headers that the hub gives.
+
+    Asked once in a process, and first in one request that nobody repeats: without a network a command would
+    wait half a minute for each file that it looks for.
+    """
+    from huggingface_hub import (
+        get_safetensors_metadata,
+        hf_hub_download,
+        model_info,
+        snapshot_download,
+    )
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return shape_of(Path(snapshot_download(name, revision=revision, local_files_only=True)))
     except (LocalEntryNotFoundError, CaiError):
         pass
     try:
+        model_info(name, revision=revision, timeout=HUB_SECONDS)
         config = json.loads(Path(hf_hub_download(name, "config.json", revision=revision)).read_text("utf-8"))
         found = get_safetensors_metadata(name, revision=revision)
-    except (HfHubHTTPError, LocalEntryNotFoundError):
+    except Exception:  # kept as the answer, or every reading of the configuration would wait again
         return None
     headers = [file.tensors for file in found.files_metadata.values()]
     return shape_from(config, {key: tuple(t.shape) for header in headers for key, t in header.items()})

@@ -52,6 +52,7 @@ def test_the_hub_is_asked_for_headers_alone(tiny: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(
         huggingface_hub, "get_safetensors_metadata", lambda *a, **o: SimpleNamespace(files_metadata=files)
     )
+    monkeypatch.setattr(huggingface_hub, "model_info", lambda *a, **o: None)
     found = measure("org/some", "main")
     assert found is not None and (found.weights, found.adapted, found.tied) == (1056, 40, True)
 
@@ -65,7 +66,27 @@ def test_what_cannot_be_had_has_no_size(name: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    monkeypatch.setattr(huggingface_hub, "model_info", unreachable)
     assert measure(name) is None
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def away(name: str, **options: Any) -> Any:
+        asked.append(name)
+        raise ConnectionError("no network")
+
+    def not_cached(*args: Any, **options: Any) -> str:
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", not_cached)
+    monkeypatch.setattr(huggingface_hub, "model_info", away)
+    assert [measure("org/away"), measure("org/away")] == [None, None]
+    assert asked == ["org/away"]
 
 
 def test_a_broken_folder_has_no_size(tmp_path: Path) -> None:
