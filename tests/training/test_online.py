@@ -205,7 +205,9 @@ def test_a_prompt_never_becomes_control_tokens(
             return super().sample(prompts, *args)
 
     monkeypatch.setattr(
-        online, "open_sampler", lambda kind, folder, model, longest, _: Recording(model, folder, longest)
+        online,
+        "open_sampler",
+        lambda kind, folder, model, longest, *_, **__: Recording(model, folder, longest),
     )
     train_group(job("grpo", tiny_model, tmp_path / "out", steps=1, prompts=5))
     made = tokenizer(tiny_model)
