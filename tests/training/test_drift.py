@@ -72,7 +72,7 @@ def sampler(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[bool
     def install(follows: bool) -> list[Copying]:
         opened: list[Copying] = []
 
-        def open_(kind: str, folder: Path, model: Any, longest: int, processes: int) -> Copying:
+        def open_(kind: str, folder: Path, model: Any, longest: int, *_: Any, **__: Any) -> Copying:
             opened.append(Copying(folder, longest, follows))
             return opened[0]
 
