@@ -115,8 +115,8 @@ def test_values_are_read_as_yaml(folder: Path) -> None:
             [],
             {"model.engine": "vlm"},
             {},
-            "--engine: 'engine' must be auto, transformers, vllm, openai, openai-responses or anthropic, not the "
-            "text 'vlm'",
+            "--engine: 'engine' must be auto, transformers, vllm, openai, openai-responses or anthropic, "
+            "not the text 'vlm'",
         ),
         ("", [], {"model.name": 3}, {}, "--model: 'name' must be text, not the number 3 (put it in quotes)"),
         ("", [], {}, {"CAI_LIMT": "3"}, "CAI_LIMT: unknown key 'limt'; did you mean 'limit'?"),

@@ -12,9 +12,9 @@ from tiny_models import save_tiny_model
 from cai.config.settings import resolve
 from cai.config.train_config import DPOConfig, GroupConfig, LoraConfig, PPOConfig, SFTConfig, named_settings
 from cai.pipeline import launch
+from cai.training.rl.ppo_state import _placed
 from cai.training.updates import low_bits
 from cai.training.updates.low_bits import adam, drawn_by, merged, regrafted, require_low_bits, weights_of
-from cai.training.rl.ppo_state import _placed
 from cai.values.errors import UsageError
 
 FOUR = LoraConfig(r=4, quantize="4bit")
