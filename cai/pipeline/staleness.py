@@ -134,11 +134,15 @@ def require_current(
 ) -> None:
     """Raise UsageError where ``step`` would read what an earlier run has left, and no step of ``made`` left.
 
-    A table may have been edited on purpose. A checkpoint that bears the record of another training was not.
+    Another method's policy is not read where one of ``made`` writes a policy in its place. A table may have
+    been edited on purpose. A checkpoint that bears the record of another training was not.
     """
     origins = origins or read_origins(folder)
+    written = {LINEAGE[name].outputs.checkpoint for name in made if name in LINEAGE} - {None}
     for other in reads(step, config, origins):
-        if other not in made and (other in origins.unmade or _is_of_another(folder, origins, other)):
+        if other in made or origins.made[other].outputs.checkpoint in written:
+            continue
+        if other in origins.unmade or _is_of_another(folder, origins, other):
             reasons = origins.reasons([other]) or origins.reasons(sorted(origins.stale)) or ["its inputs"]
             raise UsageError(
                 f"{step}: what '{other}' made in {folder.path} is of an earlier run "
