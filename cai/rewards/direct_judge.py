@@ -83,7 +83,8 @@ class JudgeReward:
         try:
             return await p_yes(question, self.engine, self.how)
         except ItemError as error:
-            raise ItemError(error.reason, f"{principle.id}: {error.detail}") from error
+            detail = f"{principle.id}: {error.detail}" if error.detail else principle.id
+            raise ItemError(error.reason, detail) from error
 
     def _question(self, conversation: tuple[Message, ...], principle: Principle) -> str:
         return self.templates.judge(conversation, self.templates.score(principle))

@@ -38,9 +38,9 @@ def asked(reward: JudgeReward) -> list[str]:
 
 
 async def test_p_yes_is_normalised_over_the_two_options_by_hand() -> None:
-    reward = judge([(math.log(0.3), math.log(0.1)), (-5000.0, 0.0), (0.0, -5000.0)])
+    reward = judge([(math.log(0.6), math.log(0.2)), (-5000.0, 0.0), (0.0, -5000.0)])
     scored = await reward.score([response("p", text) for text in "abc"])
-    assert [s.value for s in scored] == pytest.approx([0.75, 0.0, 1.0])  # 0.3 / (0.3 + 0.1)
+    assert [s.value for s in scored] == pytest.approx([0.75, 0.0, 1.0])  # 0.6 / (0.6 + 0.2)
 
 
 async def test_the_mean_over_principles_by_hand() -> None:
@@ -98,8 +98,9 @@ async def test_the_unreadable_is_unscored_and_the_others_stay() -> None:
 
     scored = await judge(choose).score([response("p", t) for t in ("fine", "LONG", "NEVER", "fine")])
     assert [s.value for s in scored] == [pytest.approx(0.6), None, None, pytest.approx(0.6)]
-    assert scored[1].reason == "too long for the model: 900 tokens"
-    assert "unreadable judgement" in scored[2].reason and "-inf" in scored[2].reason
+    assert scored[1].reason is not None and scored[1].reason.startswith("too long for the model: ")
+    assert scored[1].reason.endswith(": 900 tokens")
+    assert "unreadable judgement" in scored[2].reason and "hold 0 % of the probability" in scored[2].reason
 
 
 async def test_one_unreadable_principle_leaves_the_response_unscored() -> None:
@@ -107,7 +108,7 @@ async def test_one_unreadable_principle_leaves_the_response_unscored() -> None:
     scored = await judge([(0.0, -1.0), ItemError("no such option"), (0.0, -1.0)], principles=3).score(
         [response("p", "a")]
     )
-    assert scored[0].value is None and scored[0].reason == "no such option"
+    assert scored[0].value is None and scored[0].reason.startswith("no such option: ")
 
 
 async def test_a_broken_engine_is_an_error_and_nothing_asks_nothing() -> None:

@@ -66,7 +66,8 @@ def test_accelerate_launches_rloo(tiny_model: Path, tmp_path: Path) -> None:
     assert done.stderr.count("[1/2] rloo") == 1
     assert folder.read_metrics()["rloo/steps"].value == 2
     rows = folder.read_table("overoptimisation", dict)
-    assert [(row["method"], row["step"], row["proxy_n"]) for row in rows] == [("rloo", 0, 8), ("rloo", 1, 8)]
+    # Four prompts with two responses each: n counts prompts.
+    assert [(row["method"], row["step"], row["proxy_n"]) for row in rows] == [("rloo", 0, 4), ("rloo", 1, 4)]
     assert [(tmp_path / f"scored-by-{rank}").exists() for rank in (0, 1, 2)] == [True, True, False]
 
 
