@@ -71,7 +71,9 @@ def require_room(tokenizer: Any, known: int, where: str | Path, what: str = "mod
 def _written(tokenizer: Any, known: int) -> bool:
     """Whether a text or a template may hold a token from ``known`` on: no text holds a control token."""
     control = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    named = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
+    named = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    if tokenizer.unk_token_id in tokenizer.encode("\U000f1234", add_special_tokens=False):
+        named.add(tokenizer.unk_token)  # bytes spell whatever there is
     template = str(tokenizer.chat_template or "")
     beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= known}
     return any(

@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from cai.cli import eval_command, human_commands
-from cai.cli.signals import as_ctrl_c
+from cai.cli.signals import as_ctrl_c, leave_at_once
 from cai.cli.walk import finish, resolve, walk
 from cai.values.errors import CaiError, UsageError
 
@@ -306,6 +306,7 @@ def main() -> None:
         code = _outcome()
         if code == 130:
             code = received.exit_code
+            leave_at_once(code)
             if any(thread.name.startswith("cai-") for thread in threading.enumerate()):
                 # A thread that is loading a model can't be stopped; libraries abort where it outlives them.
                 _flush()

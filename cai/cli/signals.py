@@ -56,6 +56,15 @@ def as_ctrl_c() -> Iterator[Received]:
             signal.signal(number, previous[number])
 
 
+def leave_at_once(code: int) -> None:
+    """From here on Ctrl-C ends the process: all is written, and what is left is Python's and its libraries' end.
+
+    There an impatient user's second Ctrl-C would be raised in whatever is being taken down, and printed.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: os._exit(code))
+
+
 @contextmanager
 def _ctrl_c_has_a_handler() -> Iterator[None]:
     """Python's own, also where a script's ``command &`` is started with Ctrl-C ignored.

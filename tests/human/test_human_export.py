@@ -24,11 +24,11 @@ from cai.values.errors import ItemError, UsageError
 from cai.values.types import Comparison, Judgement, Message, Preference, Prompt, Source
 
 texts = st.text(min_size=1, max_size=12).filter(str.strip)
-# What an import leaves as it is: composed, not "7.0", and not what only a model is called.
+# What an import leaves as it is: composed, not "7.0", not what only a model or an empty cell is called.
 names = (
     st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8)
     .map(tidy_name)
-    .filter(lambda name: voter({"annotator": name}, Options(), "").kind == "human")
+    .filter(lambda name: voter({"annotator": name}, Options(), "") == Source("human", name))
 )
 probabilities = st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1)
 

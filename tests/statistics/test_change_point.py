@@ -26,7 +26,8 @@ def test_a_long_series_is_looked_at_in_blocks() -> None:
     y = np.concatenate([rng.normal(1, 1, 700), rng.normal(0, 1, 300)])
     change = lasting_fall(y.tolist(), [1.0] * 1000)
     assert change is not None and abs(change.last - 700) <= 16
-    assert lasting_fall(rng.normal(0, 1, 1000).tolist(), [1.0] * 1000) is None
+    flat = [rng.normal(0, 1, 1000).tolist() for _ in range(100)]
+    assert sum(lasting_fall(y, [1.0] * 1000) is not None for y in flat) <= 12  # P(more) at 5 % is 0.0015
 
 
 def test_a_step_down_is_found_where_it_is() -> None:
