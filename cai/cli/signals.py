@@ -57,7 +57,7 @@ def as_ctrl_c() -> Iterator[Received]:
 
 
 def leave_at_once(code: int) -> None:
-    """From here on Ctrl-C ends the process: all is written, and what is left is Python's and its libraries' end.
+    """From here on Ctrl-C ends the process: all is written, and what is left is Python's and libraries' end.
 
     There an impatient user's second Ctrl-C would be raised in whatever is being taken down, and printed.
     """
