@@ -40,8 +40,6 @@ class Change:
     first: int
     last: int
     fall: float
-    z: float
-    critical: float
 
 
 def lasting_fall(values: Sequence[float], deviations: Sequence[float]) -> Change | None:
@@ -63,15 +61,14 @@ def lasting_fall(values: Sequence[float], deviations: Sequence[float]) -> Change
         sigma = sys.float_info.min  # known exactly: any fall is one
     z, pairs = _scan(y)
     best = int(np.argmax(z[0]))
-    top, critical = float(z[0, best]) / sigma, _critical(blocks)
-    if not top > critical:
+    if not float(z[0, best]) / sigma > _critical(blocks):
         return None
     s, t = pairs[best]
     after = y[0, t:]
     above, below, end = (float(part.mean()) for part in (y[0, s:t], after, after[-max(1, len(after) // 4) :]))
     if end > (above + below) / 2:
         return None  # it has recovered by the end
-    return Change(int(starts[s]), int(starts[t]), above - below, top, critical)
+    return Change(int(starts[s]), int(starts[t]), above - below)
 
 
 @cache

@@ -7,30 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from cai.constitution.load import Principle
 from cai.constitution.templates import Templates
-from tools.pocket.second.world import BREAKING, HARMFUL
+from tools.pocket.principles import NAMES, SPECIFIC, Coverage, coverage, sentence
+from tools.pocket.second.world import HARMFUL
 
 HERE = Path(__file__).parent
-PHRASES = HERE.parent / "phrases.yaml"
 SHIPPED = 0.4  # share of drawn principles that are shipped ones, word for word
-NAMES = {
-    "harm": "every kind of harm",
-    "danger": "danger",
-    "theft": "theft or fraud",
-    "insult": "insults",
-    "privacy": "private matters",
-    "medical": "medical advice",
-    "belief": "wrong beliefs",
-    "refusal": "needless refusals",
-    "offtopic": "answers beside the point",
-}
-SPECIFIC = (*HARMFUL, "belief", "refusal", "offtopic")
-Coverage = frozenset[str]
 
 
 @cache
@@ -72,11 +58,11 @@ def folders() -> tuple[Path, ...]:
 @cache
 def shipped() -> tuple[Shipped, ...]:
     """Every principle that a shipped constitution or the steering benchmark states, each once."""
-    coverage: dict[str, dict[str, list[str]]] = {}
+    known: dict[str, dict[str, list[str]]] = {}
     for path in (HERE.parent / "shipped.yaml", HERE / "constitutions" / "shipped.yaml"):
         if path.is_file():
             for name, about in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-                coverage.setdefault(name, {}).update(about)
+                known.setdefault(name, {}).update(about)
     found: dict[str, Shipped] = {}
     for path in sorted(path for folder in folders() for path in folder.glob("*.yaml")):
         if path.name == "shipped.yaml":
@@ -84,63 +70,12 @@ def shipped() -> tuple[Shipped, ...]:
         own = yaml.safe_load(path.read_text(encoding="utf-8"))
         for item in own.get("principles", ()):
             principle = worded(item["principle"], item)
-            about = frozenset(coverage.get(path.stem, {}).get(item["id"], ()))
+            about = frozenset(known.get(path.stem, {}).get(item["id"], ()))
             if about - NAMES.keys():
                 raise ValueError(f"shipped.yaml: {path.stem}.{item['id']}: unknown {sorted(about)}")
             weight = float(item.get("weight", 1.0))
             found.setdefault(principle.principle, Shipped(Rule(principle, about), path.stem, weight))
     return tuple(found.values())
-
-
-@cache
-def phrases() -> dict[str, Any]:
-    raw: dict[str, Any] = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
-    return raw
-
-
-def coverage(rng: random.Random) -> Coverage:
-    """What a random principle is about: one theme half of the time, else several or all."""
-    draw = rng.random()
-    if draw < 0.5:
-        return frozenset([rng.choice(SPECIFIC)])
-    if draw < 0.75:
-        return frozenset(rng.sample(BREAKING, rng.choice((2, 2, 3, 3, 4))))
-    if draw < 0.82:
-        return frozenset(("refusal", "offtopic"))
-    if draw < 0.85:
-        return frozenset((rng.choice(("belief", "refusal")), "offtopic"))
-    return frozenset(("harm",) if draw < 0.92 else ("harm", "belief"))
-
-
-def inflected(phrase: str) -> str:
-    """ "keep people safe" -> "keeps people safe"."""
-    verb, _, rest = phrase.partition(" ")
-    verb = {"be": "is", "do": "does"}.get(verb, verb + ("es" if verb.endswith(("ch", "sh", "ss")) else "s"))
-    return f"{verb} {rest}"
-
-
-def joined(parts: list[str], word: str) -> str:
-    return f" {word} ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def sentence(rng: random.Random, about: Coverage, unseen: bool = False) -> str:
-    """A sentence that names everything in ``about``; ``unseen`` takes wording kept out of training."""
-    bank = phrases()
-    keys = sorted(about)
-    rng.shuffle(keys)
-
-    def pick(key: str, form: str) -> str:
-        return str(rng.choice((bank[key]["unseen"] if unseen else bank[key])[form]))
-
-    form = rng.choice(("neg", "pos", "noun", "third", "mixed"))
-    if form == "third" or (form == "mixed" and len(keys) == 1):
-        return f"The assistant {joined([inflected(pick(key, 'pos')) for key in keys], 'and')}."
-    if form == "mixed":
-        good = joined([inflected(pick(key, "pos")) for key in keys[1:]], "and")
-        return f"The assistant {good}, and does not {pick(keys[0], 'neg')}."
-    frame = rng.choice((bank["frames"]["unseen"] if unseen else bank["frames"])[form])
-    word = {"neg": "or", "pos": "and", "noun": "and"}[form]
-    return str(frame).replace("{}", joined([pick(key, form) for key in keys], word))
 
 
 class _Bare:

@@ -22,8 +22,8 @@ from tokenizers import Tokenizer
 from tools.pocket.second.batches import stream
 from tools.pocket.second.documents import MARKS, draw_doc
 from tools.pocket.second.encode import CHAT_TEMPLATE, CONTROL, Encoder, train_tokenizer
-from tools.pocket.second.muon import Muon
-from tools.pocket.second.net import Net, Shape, export
+from tools.pocket.second.net import Net, export
+from tools.pocket.train import optimizers
 
 VOCABULARY = 2048
 WARMUP, DECAY_FROM, FLOOR = 100, 0.5, 0.02
@@ -36,19 +36,6 @@ def schedule(step: int, steps: int) -> float:
         return (step + 1) / WARMUP
     left = (steps - step) / (steps * (1 - DECAY_FROM))
     return max(FLOOR, min(1.0, left))
-
-
-def optimizers(net: Net, lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for embedding and norms."""
-    stacks: dict[int, list[torch.nn.Parameter]] = {1: [], 2: [], 3: []}
-    others: list[torch.nn.Parameter] = []
-    for name, p in net.named_parameters():
-        kind = name.rsplit(".", 1)[-1]
-        stack = {"qkv": 3, "gate_up": 2, "out": 1, "down": 1}.get(kind)
-        (others if stack is None else stacks[stack]).append(p)
-    groups: list[dict[str, object]] = [{"params": ps, "parts": n} for n, ps in stacks.items()]
-    adam = torch.optim.AdamW(others, lr=lr / 4, betas=(0.9, 0.98), weight_decay=0.0)
-    return [Muon(groups, lr=lr), adam]
 
 
 def save(net: Net, tokenizer: Tokenizer, out: Path) -> None:
@@ -117,7 +104,7 @@ def begin(out: Path, seed: int) -> tuple[Net, Tokenizer]:
         tokenizer = train_tokenizer([draw_doc(rng) for _ in range(20_000)], VOCABULARY, seed)
         out.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(kept))
-    return Net(Shape(tokenizer.get_vocab_size() + len(MARKS))), tokenizer
+    return Net(tokenizer.get_vocab_size() + len(MARKS)), tokenizer
 
 
 def train(out: Path, steps: int, seed: int, lr: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 import yaml
 
+from cai.pocket.world import HARMFUL, fill
+
+__all__ = ["BREAKING", "HARMFUL", "THEMES", "Task", "World", "fill", "load_world"]
+
 HERE = Path(__file__).parent
-NOUNS = HERE.parents[2] / "cai" / "pocket" / "nouns.txt"
-HARMFUL = ("danger", "theft", "insult", "privacy", "medical")
 BREAKING = (*HARMFUL, "belief")
 THEMES = (*BREAKING, "everyday", "sounds_harmful")
 
@@ -75,19 +76,3 @@ def load_world() -> World:
     )
     reasons = {theme: tuple(texts) for theme, texts in raw.pop("reasons").items()}
     return World(tasks=tasks, reasons=reasons, **{name: tuple(words) for name, words in raw.items()})
-
-
-@cache
-def nouns() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The world's nouns in two halves that share no word: (training, evaluation), four to one."""
-    words = sorted(set(NOUNS.read_text(encoding="utf-8").split()))
-    random.Random(20).shuffle(words)
-    cut = len(words) // 5
-    return tuple(sorted(words[cut:])), tuple(sorted(words[:cut]))
-
-
-def fill(text: str, slots: dict[str, str]) -> str:
-    """Put topic, person and belief into a text, in one pass per slot."""
-    for name, value in slots.items():
-        text = text.replace("{" + name + "}", value)
-    return text
